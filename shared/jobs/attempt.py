@@ -45,6 +45,7 @@ class Attempt:
         self.job = job
         self.token = token
         self.is_preempted = False  # an interactive job needs its device, as the last `advance` has learned
+        self._keeps_device = False
         self._script = script
         self._renewals = renewals
         self._retry_s = retry_s
@@ -55,12 +56,17 @@ class Attempt:
         Raises `JobCancelled` when somebody cancelled the job meanwhile, and `DeadlinePassed` when it is late.
         """
         progress = (step, total) if total is not None else ("", "")
-        reply = self._run(self._renewals, "advance", *progress)
+        reply = self._run(self._renewals, "advance", *progress, int(self._keeps_device))
         if reply == "cancel":
             raise JobCancelled("the job was cancelled")
         if reply == "deadline":
             raise DeadlinePassed("the deadline of its request has passed")
-        self.is_preempted = reply == "preempt"
+        self.is_preempted = reply == "preempt" and not self._keeps_device
+
+    def keep_device(self) -> None:
+        """Do not be preempted: the job could not go on from here. Known to others with the next `advance`."""
+        self._keeps_device = True
+        self.is_preempted = False
 
     def watched(self) -> bool:
         """Whether somebody follows the job's events."""

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from torch import Generator
 
-from shared.errors import JobPreempted, WorkerStopping
+from shared.errors import WorkerStopping
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.families.base import BaseModel, Conditioning
@@ -36,21 +36,13 @@ class AttemptContext:
     channel: str = ""  # of a follower: the channel to its leader
     timeline: Timeline
     check: Callable[[], None]  # raises what shall stop the attempt
-    is_preempted: Callable[[], bool] = lambda: False  # whether an interactive job needs the device
     replay: Replay = NO_REPLAY
     deferred: DeferredCalls = field(default_factory=DeferredCalls)
 
     def check_stopping(self) -> None:
-        """Raise `WorkerStopping` once the leader's worker was told to stop; a follower's `check` does so.
-
-        And `JobPreempted` if another job takes the device of one that can go on from its checkpoint.
-        """
-        if self.role != "leader":
-            return
-        if self.worker.stopping.is_set():
+        """Raise `WorkerStopping` once the leader's worker was told to stop; a follower's `check` does so."""
+        if self.role == "leader" and self.worker.stopping.is_set():
             raise WorkerStopping("its worker was told to stop")
-        if self.is_preempted() and self.worker.checkpoints.costs.are_stored:
-            raise JobPreempted("an interactive job takes the device")
 
     @cached_property
     def engine(self) -> Engine:

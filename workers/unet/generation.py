@@ -64,6 +64,7 @@ class Generation:
         self._finite = NonFiniteTracker(model, spec, context.worker.device)
         self._predictors = NoisePredictorFactory(context)
         self._loras = JobLoras(context, self._total, self._check_between_steps)
+        self._lease = lease
         self._progress = ProgressReporter(context, lease, self._total)
         self._checkpoints = AttemptCheckpoints(context, self._schedule, self._scheduler_config)
         self._so_far = StepsSoFar()  # of earlier attempts
@@ -73,7 +74,8 @@ class Generation:
         """The finished images; LoRAs are being loaded since construction.
 
         Raises `WorkerStopping` between two steps, or while one waits for residuals, once the worker was told
-        to stop, and `JobPreempted`; the state before that step is stored.
+        to stop: the state before that step is stored, if it can be. Raises `JobPreempted` between two steps,
+        and only if it is stored.
         """
         self._context.check_stopping()
         with ExitStack() as stack:
@@ -183,13 +185,18 @@ class Generation:
         """Raise what shall stop the attempt."""
         self._context.check()
         self._context.check_stopping()
+        if self._lease.is_preempted and self._checkpoints.has_new_steps:
+            if self._checkpoints.store_now(HAND_OVER_S):
+                raise JobPreempted("an interactive job takes the device")
+            log.warning("job not preempted: its state cannot be stored")
+            self._lease.keep_device()
 
     @contextmanager
     def _handed_over(self) -> Iterator[None]:
-        """Store the state before the step that is not computed: the worker stops, or takes another job."""
+        """Store the state before the step that is not computed, as the worker stops."""
         try:
             yield
-        except (WorkerStopping, JobPreempted):
+        except WorkerStopping:
             is_stored = self._checkpoints.store_now(HAND_OVER_S)
             log.info("job handed over", extra={"checkpoint": is_stored})
             raise

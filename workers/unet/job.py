@@ -111,7 +111,6 @@ def _generate_once(
             role="leader",
             timeline=timeline,
             check=lease.check,
-            is_preempted=lambda: lease.is_preempted,
             replay=Replay(job.replays),
         )
         return Generation(context, lease).run()

@@ -88,6 +88,10 @@ class Lease:
         """Whether an interactive job needs the device."""
         return self._attempt.is_preempted
 
+    def keep_device(self) -> None:
+        """Have the job not be preempted: another attempt could not go on from where it is."""
+        self._attempt.keep_device()
+
     def report_progress(self, step: int, total: int, preview: Preview) -> None:
         """Report how far the job is; returns at once, and replaces what has not been published yet.
 

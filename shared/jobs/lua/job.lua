@@ -322,10 +322,11 @@ end
 -- Another attempt may generate it; a job that somebody cancelled meanwhile is over.
 -- A loss of infrastructure is not the job's fault, and is counted apart.
 local function requeue(is_infrastructure, ended)
+  if verb ~= 'hand_over' then held.keep_device(id) end  -- the interactive job that was to get it takes another one
   note_attempt(ended or now)
   held.settle(id, used_s(ended or now))
   redis.call('DEL', lease)
-  redis.call('HDEL', job, 'attempt', 'worker', 'started_at', 'renewed_at')
+  redis.call('HDEL', job, 'attempt', 'worker', 'started_at', 'renewed_at', 'first_step_at')
   if is_infrastructure then redis.call('HSET', job, 'infrastructure_losses', count('infrastructure_losses') + 1) end
   if field('cancel') then
     finish('cancelled')
@@ -513,7 +514,7 @@ if verb == 'claim' then
   end
   redis.call('HSET', job, 'attempts', count('attempts') + 1)
   redis.call('HSET', job, 'attempt', token, 'worker', worker, 'started_at', now, 'renewed_at', now)
-  redis.call('HDEL', job, 'preempted_by')
+  redis.call('HDEL', job, 'preempted_by', 'first_step_at')
   redis.call('SET', lease, token, 'PX', lease_ms)
   held.begin(id)
   move('running')
@@ -559,9 +560,10 @@ if status ~= 'running' or holder ~= token then
 end
 
 if verb == 'advance' then
-  -- ARGV: token, step, total
+  -- ARGV: token, step, total, '1' for a job that gives its device to no other one
   redis.call('SET', lease, token, 'PX', lease_ms)
   redis.call('HSET', job, 'renewed_at', now)
+  if arg[3] ~= '' and tonumber(arg[2]) > 0 then redis.call('HSETNX', job, 'first_step_at', now) end  -- of this attempt
   -- Progress never goes back, also where a further attempt begins anew: clients show it as a bar.
   if arg[3] ~= '' and tonumber(arg[2]) > count('step') then
     redis.call('HSET', job, 'step', arg[2], 'total', arg[3])
@@ -570,11 +572,8 @@ if verb == 'advance' then
   if field('cancel') then return 'cancel' end
   local deadline = redis.call('ZSCORE', DEADLINES, id)
   if deadline and tonumber(deadline) < tonumber(now) then return 'deadline' end
-  local preempting = field('preempted_by') or held.find_preempting(id, field('started_at'))
-  if preempting then
-    redis.call('HSET', job, 'preempted_by', preempting)
-    return 'preempt'
-  end
+  if arg[4] == '1' then held.keep_device(id) return 'go' end
+  if held.is_preempted(id, field('first_step_at')) then return 'preempt' end
   return 'go'
 end
 

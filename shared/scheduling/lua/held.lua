@@ -18,8 +18,10 @@ do
   -- workers may serve different models, and then they do not compete.
   local MAX_LAG = 60
   -- An interactive job takes a device from a batch job when it has waited for longer than a free worker would
-  -- let it, and only from one that has begun for a while and has not nearly ended.
+  -- let it, and only from one whose first step was a while ago and that has not nearly ended.
   local PREEMPT_AFTER_S, MIN_RUN_S, MIN_LEFT = 1, 2, 0.1
+  -- So often a job gives its device away at most. So many interactive jobs are looked at, the oldest ones.
+  local MAX_PREEMPTIONS, MAX_URGENT = 3, 64
   -- One that is gone without having ended is forgotten some time after the last that came.
   local URGENT_S = 86400
   -- How much of the mean cost of a tenant's jobs comes of the latest one.
@@ -59,7 +61,7 @@ do
   function held.read(id)
     if redis.call('TYPE', record(id)).ok ~= 'hash' then return nil end
     local found = redis.call('HMGET', record(id), 'status', 'tenant', 'model', 'priority', 'cost_s', 'order',
-      'step', 'total', 'charged_s', 'attempts')
+      'step', 'total', 'charged_s', 'attempts', 'preempted_by', 'preempts', 'preemptions')
     local step, total = number(found[7], 0), number(found[8], 0)
     local left = 1
     if total > 0 and step >= 0 and step < total then left = 1 - step / total end
@@ -67,6 +69,7 @@ do
       status = found[1], tenant = found[2] or LOCAL, model = found[3], priority = found[4] or 'normal',
       left = left, left_s = math.max(number(found[5], DEFAULT_COST_S), 0) * left,
       order = number(found[6]), charged_s = number(found[9], 0), is_begun = number(found[10], 0) > 0,
+      preempted_by = found[11], preempts = found[12], preemptions = number(found[13], 0),
     }
   end
 
@@ -103,8 +106,14 @@ do
     return order + (OFFSETS[priority] or 0) * number(ageing_s, 0)
   end
 
-  function held.is_held(id, model, tenant)
+  -- Whether the job waits for its turn.
+  function held.is_waiting(id, model, tenant)
     return redis.call('ZSCORE', jobs_of(model, tenant), id) ~= false
+  end
+
+  -- The same, or for the end of its pause.
+  function held.is_held(id, model, tenant)
+    return held.is_waiting(id, model, tenant)
       or redis.call('ZSCORE', DELAYED, id) ~= false
   end
 
@@ -118,10 +127,11 @@ do
     return math.max(number(redis.call('HGET', limits_of(tenant), 'weight'), 1), 1e-6)
   end
 
-  local function is_at_cap(tenant)
+  local function is_at_cap(tenant, leaving)
     local cap = number(redis.call('HGET', limits_of(tenant), 'max_running_jobs'))
-    return cap ~= nil and redis.call('SCARD', released_of(tenant)) >= cap
+    return cap ~= nil and redis.call('SCARD', released_of(tenant)) - (leaving or 0) >= cap
   end
+  held.is_at_cap = is_at_cap
 
   -- Where the last release of a job of this model began.
   local function model_time(model)
@@ -287,24 +297,60 @@ do
     if job and job.model then redis.call('ZREM', urgent_of(job.model), id) end
   end
 
-  -- The interactive job that takes the device from this batch job, which runs; nil if it may go on. Of another
-  -- tenant only one that has been given less. Each is returned to one job.
-  function held.find_preempting(id, started_at)
-    local job = held.read(id)
-    if not job or job.priority ~= 'batch' or not job.model then return nil end
-    if now - number(started_at, now) < MIN_RUN_S or job.left < MIN_LEFT then return nil end
-    while true do
-      local first = redis.call('ZRANGE', urgent_of(job.model), 0, 0, 'WITHSCORES')
-      if not first[1] or now - tonumber(first[2]) < PREEMPT_AFTER_S then return nil end
-      local urgent = held.read(first[1])
-      local is_queued = urgent and urgent.status == 'queued'
-      if is_queued and urgent.tenant ~= job.tenant then
-        local before = given(job.model, urgent.tenant) - urgent.charged_s / weight(urgent.tenant)
-        if before > given(job.model, job.tenant) then return nil end
+  -- Whether an interactive job of the same model may take the device of this batch job: it waits still, may be
+  -- released, and the batch job would not have its turn first. Of another tenant only one that was given no more.
+  local function may_preempt(id, urgent, job)
+    if urgent.status ~= 'queued' or urgent.model ~= job.model then return false end
+    if redis.call('ZSCORE', DELAYED, id) then return false end
+    if urgent.order and job.order and job.order < urgent.order then return false end
+    local is_own = urgent.tenant == job.tenant
+    local leaving = is_own and 1 or 0  -- the batch job's place gets free
+    if held.is_held(id, job.model, urgent.tenant) and is_at_cap(urgent.tenant, leaving) then return false end
+    local before = given(job.model, urgent.tenant) - urgent.charged_s / weight(urgent.tenant)
+    return is_own or before <= given(job.model, job.tenant)
+  end
+
+  -- Whether a job gives its device away for this interactive one, or has just done so.
+  local function is_served(id, urgent)
+    local job = urgent.preempts and held.read(urgent.preempts)
+    return job and job.preempted_by == id and (job.status == 'running' or job.status == 'queued')
+  end
+
+  local function find_preempting(job, first_step_at)
+    if job.priority ~= 'batch' or not job.model or job.preemptions >= MAX_PREEMPTIONS then return nil end
+    if now - number(first_step_at, now) < MIN_RUN_S or job.left < MIN_LEFT then return nil end
+    local chosen = job.preempted_by and held.read(job.preempted_by)
+    if chosen and may_preempt(job.preempted_by, chosen, job) then return job.preempted_by end
+    local waiting = redis.call('ZRANGE', urgent_of(job.model), 0, MAX_URGENT - 1, 'WITHSCORES')
+    for i = 1, #waiting, 2 do
+      if now - tonumber(waiting[i + 1]) < PREEMPT_AFTER_S then return nil end
+      local id, urgent = waiting[i], held.read(waiting[i])
+      if not urgent or urgent.status ~= 'queued' then
+        redis.call('ZREM', urgent_of(job.model), id)
+      elseif not is_served(id, urgent) and may_preempt(id, urgent, job) then
+        return id
       end
-      redis.call('ZREM', urgent_of(job.model), first[1])
-      if is_queued then return first[1] end
     end
+    return nil
+  end
+
+  -- Whether a running job is to give its device away; the interactive job that takes it is noted in its record.
+  -- Each takes one device at a time: it keeps its right until it is released, also if the other's worker dies.
+  function held.is_preempted(id, first_step_at)
+    local job = held.read(id)
+    local preempting = job and find_preempting(job, first_step_at)
+    if not preempting then
+      held.keep_device(id)
+    elseif preempting ~= job.preempted_by then
+      redis.call('HSET', record(id), 'preempted_by', preempting)
+      redis.call('HSET', record(preempting), 'preempts', id)
+    end
+    return preempting ~= nil
+  end
+
+  -- The job gives its device to no other one: an interactive job that was to get it may take another one.
+  function held.keep_device(id)
+    redis.call('HDEL', record(id), 'preempted_by')
   end
 
   -- The job has ended, or will be deleted.

@@ -52,21 +52,24 @@ local function send(id, model, tenant, queue, is_first)
   redis.call(is_first and 'RPUSH' or 'LPUSH', queue, message(id, queue))
 end
 
--- The next free worker takes this job, wherever it waits.
+-- The next free worker takes this interactive job, for which another one has given its device away; not if its
+-- tenant has reached its cap meanwhile: then it may take a device later.
 local function send_first(id, model)
   local job, queue = held.read(id), common_queue(model)
   if not job or job.status ~= 'queued' then return end
-  if held.is_held(id, model, job.tenant) then
+  if held.is_waiting(id, model, job.tenant) then
+    if held.is_at_cap(job.tenant) then return end
     send(id, model, job.tenant, queue, true)
-    return
-  end
-  for _, text in ipairs(redis.call('LRANGE', queue, 0, -1)) do  -- no longer than the window
-    if text:find('"id": "' .. id .. '"', 1, true) then
-      redis.call('LREM', queue, 1, text)
-      redis.call('RPUSH', queue, text)
-      return
+  else
+    for _, text in ipairs(redis.call('LRANGE', queue, 0, -1)) do  -- no longer than the window
+      if text:find('"id": "' .. id .. '"', 1, true) then
+        redis.call('LREM', queue, 1, text)
+        redis.call('RPUSH', queue, text)
+        break
+      end
     end
   end
+  held.begin(id)
 end
 
 -- The job of a message; nil if it is none of ours.
@@ -167,6 +170,7 @@ if command == 'send' then
     fill(model)
     return 'held'
   end
+  held.keep_device(id)
   if where == 'first' then
     send(id, model, job.tenant, common_queue(model), true)
     return 'released'
@@ -184,9 +188,10 @@ if command == 'send' then
     return 'delayed'
   end
   held.hold(id, model, job.tenant, order)
-  local preempting = redis.call('HGET', key, 'preempted_by')
-  redis.call('HDEL', key, 'preempted_by')
-  if where == 'again' and preempting then send_first(preempting, model) end
+  if where == 'again' and job.preempted_by then
+    redis.call('HINCRBY', key, 'preemptions', 1)
+    send_first(job.preempted_by, model)
+  end
   fill(model)
   fill_for(job.tenant)
   return 'held'

@@ -9,7 +9,6 @@ from shared import keys
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import JobScheduling
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import unet_queue
 from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
 from shared.tenants.tenant import Priority
@@ -33,13 +32,25 @@ class Fleet:
         return job_id
 
     def begin(self) -> Attempt:
-        """The next job, which has run for long."""
+        """The next job, whose first step was long ago."""
         job_id = self.held.take()
         assert job_id is not None
         attempt = self.jobs.claim(job_id, "unet1@a")
         assert attempt is not None
-        self.redis.hincrbyfloat(keys.job(job_id), "started_at", -LONG_S)
+        self.redis.hset(keys.job(job_id), "first_step_at", self.jobs.now() - LONG_S)
         return attempt
+
+    def give_back(self, attempt: Attempt) -> None:
+        """As a worker whose job is preempted."""
+        attempt.hand_over()
+        self.queue.send(attempt.job.id, MODEL, "again")
+
+    def set_cap(self, tenant: str, cap: int) -> None:
+        self.held.set_share(tenant, max_running_jobs=cap)
+
+    def age(self, job_id: str, seconds: float) -> None:
+        """A job was accepted so much sooner than it was."""
+        self.redis.hincrbyfloat(keys.job(job_id), "order", -seconds)
 
     def wait_long(self) -> None:
         """Those that wait have waited for long."""
@@ -67,8 +78,7 @@ def test_an_interactive_job_is_taken_next_and_the_batch_job_goes_on_after_it(fle
     assert not advance(attempt)  # a free worker may still take it
     fleet.wait_long()
     assert advance(attempt)
-    attempt.hand_over()
-    fleet.queue.send(batch, MODEL, "again")
+    fleet.give_back(attempt)
     # Then what had waited in the queue comes after the interactive job, and what is held after the batch job
     assert fleet.held.take_all() == [urgent, waiting[0], batch, *waiting[1:]]
     job = fleet.jobs.get(batch)
@@ -110,7 +120,7 @@ def test_a_batch_job_that_has_nearly_ended_or_just_begun_keeps_its_device(fleet:
     fleet.wait_long()
     assert not advance(attempt, step=39, total=40)
     fleet.redis.hset(keys.job(job_id), "step", 1)
-    fleet.redis.hincrbyfloat(keys.job(job_id), "started_at", LONG_S)
+    fleet.redis.hdel(keys.job(job_id), "first_step_at")
     assert not advance(attempt, step=2, total=40)
 
 
@@ -124,9 +134,8 @@ def test_a_tenant_that_has_been_given_more_takes_no_device_of_another(fleet: Fle
     fleet.submit("interactive", "greedy")
     fleet.wait_long()
     assert not advance(attempt)
-    # One that has been given less does
+    # One that has been given less does, also behind it
     fleet.submit("interactive", "new")
-    fleet.redis.zrem(keys.urgent(MODEL), *fleet.redis.zrange(keys.urgent(MODEL), 0, 0))
     fleet.wait_long()
     assert advance(attempt)
 
@@ -142,17 +151,145 @@ def test_an_interactive_job_that_has_begun_or_ended_takes_no_device(fleet: Fleet
     assert not fleet.redis.exists(keys.urgent(MODEL))
 
 
-def test_a_job_that_is_preempted_again_and_again_fails_at_no_attempt(fleet: Fleet) -> None:
+def test_a_job_is_preempted_a_few_times_and_fails_at_none_of_them(fleet: Fleet) -> None:
     batch = fleet.submit("batch")
-    for _ in range(10):
+    for _ in range(3):
         attempt = fleet.begin()
         assert attempt.job.id == batch
         urgent = fleet.submit("interactive")
         fleet.wait_long()
         assert advance(attempt)
-        attempt.hand_over()
-        fleet.queue.send(batch, MODEL, "again")
+        fleet.give_back(attempt)
         assert fleet.held.take() == urgent
         fleet.jobs.cancel(urgent)
-    assert fleet.redis.llen(unet_queue(MODEL)) == 1
-    assert fleet.jobs.get(batch).status == "queued"
+    attempt = fleet.begin()
+    fleet.submit("interactive")
+    fleet.wait_long()
+    assert not advance(attempt)
+    assert attempt.job.attempts - attempt.job.hand_overs == 1
+
+
+def test_a_job_that_has_become_old_is_not_preempted(fleet: Fleet, servers: Settings) -> None:
+    batch = fleet.submit("batch")
+    attempt = fleet.begin()
+    fleet.age(batch, 2 * servers.priority_ageing_s - 10)
+    fleet.submit("interactive")
+    fleet.wait_long()
+    assert advance(attempt)
+    fleet.age(batch, 20)
+    assert not advance(attempt, step=2)
+
+
+def test_a_job_is_not_preempted_before_a_step_of_this_attempt_was_done(fleet: Fleet) -> None:
+    fleet.submit("batch")
+    job_id = fleet.held.take()
+    assert job_id is not None
+    attempt = fleet.jobs.claim(job_id, "unet1@a")
+    assert attempt is not None
+    fleet.redis.hincrbyfloat(keys.job(job_id), "started_at", -LONG_S)  # the model was loaded since
+    fleet.submit("interactive")
+    fleet.wait_long()
+    attempt.advance()
+    assert not attempt.is_preempted
+    assert not advance(attempt)  # it has just done its first one
+    fleet.redis.hincrbyfloat(keys.job(job_id), "first_step_at", -LONG_S)
+    assert advance(attempt, step=2)
+    # Nor is the next attempt
+    fleet.give_back(attempt)
+    assert fleet.redis.hget(keys.job(job_id), "first_step_at") is None
+
+
+def test_another_device_is_taken_in_place_of_one_that_its_job_keeps(fleet: Fleet) -> None:
+    for _ in range(2):
+        fleet.submit("batch")
+    attempts = [fleet.begin(), fleet.begin()]
+    fleet.submit("interactive")
+    fleet.wait_long()
+    assert [advance(attempt) for attempt in attempts] == [True, False]
+    attempts[0].keep_device()  # its state cannot be stored
+    assert [advance(attempt, step=2) for attempt in attempts] == [False, True]
+
+
+def test_a_job_of_a_tenant_at_its_cap_takes_no_device_and_is_passed_over(fleet: Fleet) -> None:
+    fleet.set_cap("capped", 1)
+    fleet.submit("normal", "capped")
+    assert fleet.held.take() is not None
+    fleet.submit("batch", "other")
+    attempt = fleet.begin()
+    capped = fleet.submit("interactive", "capped")
+    fleet.redis.hset(keys.share("other"), f"virtual_time:{MODEL}", 1000)
+    fleet.wait_long()
+    assert not advance(attempt)
+    # When one of another tenant waits behind it, then that one does
+    third = fleet.submit("interactive", "third")
+    fleet.wait_long()
+    assert advance(attempt, step=2)
+    fleet.give_back(attempt)
+    assert fleet.held.take() == third
+    assert fleet.redis.zscore(keys.urgent(MODEL), capped) is not None  # it may yet
+
+
+def test_a_tenant_that_reaches_its_cap_meanwhile_gets_no_device(fleet: Fleet) -> None:
+    fleet.submit("batch", "other")
+    attempt = fleet.begin()
+    waiting = fleet.submit("batch", "other")
+    fleet.redis.hset(keys.share("other"), f"virtual_time:{MODEL}", 1000)
+    urgent = fleet.submit("interactive", "capped")
+    fleet.wait_long()
+    assert advance(attempt)
+    attempt.hand_over()
+    fleet.set_cap("capped", 0)
+    fleet.queue.send(attempt.job.id, MODEL, "again")
+    assert fleet.redis.scard(keys.released("capped")) == 0
+    assert fleet.held.take_all() == [waiting, attempt.job.id]
+    # And it has kept its right
+    assert fleet.redis.zscore(keys.urgent(MODEL), urgent) is not None
+
+
+@pytest.mark.parametrize(("cap", "takes_it"), [(1, True), (0, False)])
+def test_within_a_tenant_the_batch_job_makes_room_below_the_cap(
+    cap: int, takes_it: bool, fleet: Fleet
+) -> None:
+    fleet.set_cap("one", 1)
+    fleet.submit("batch", "one")
+    attempt = fleet.begin()
+    urgent = fleet.submit("interactive", "one")
+    fleet.set_cap("one", cap)
+    fleet.wait_long()
+    assert advance(attempt) == takes_it
+    if takes_it:
+        fleet.give_back(attempt)
+        assert fleet.held.take() == urgent
+        assert fleet.redis.smembers(keys.released("one")) == {urgent}
+
+
+@pytest.mark.parametrize("happens", ["claimed", "cancelled", "deleted"])
+def test_a_device_is_not_given_away_for_a_job_that_waits_no_more(happens: str, fleet: Fleet) -> None:
+    fleet.submit("batch")
+    attempt = fleet.begin()
+    urgent = fleet.submit("interactive")
+    fleet.wait_long()
+    assert advance(attempt)
+    if happens == "claimed":
+        assert fleet.jobs.claim(urgent, "unet2@a") is not None
+    elif happens == "cancelled":
+        fleet.jobs.cancel(urgent)
+    else:
+        fleet.jobs.delete(urgent)
+    assert not advance(attempt, step=2)
+    assert fleet.redis.hget(keys.job(attempt.job.id), "preempted_by") is None
+
+
+def test_an_interactive_job_keeps_its_right_if_the_worker_of_the_batch_job_dies(fleet: Fleet) -> None:
+    for _ in range(2):
+        fleet.submit("batch")
+    dying, other = fleet.begin(), fleet.begin()
+    fleet.submit("interactive")
+    fleet.wait_long()
+    assert advance(dying)
+    assert not advance(other)
+    fleet.jobs.observe()
+    fleet.redis.delete(keys.lease(dying.job.id))
+    fleet.redis.hset(keys.SERVER, "since", 0)
+    assert fleet.jobs.orphans() == [dying.job.id]
+    assert advance(other, step=2)

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from shared import keys
+from shared.errors import JobCancelled
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import Failure, JobScheduling
 from shared.jobs.spec import LoraRef
@@ -52,6 +53,7 @@ class Jobs(RuleBasedStateMachine):
         self.lost: set[str] = set()  # queued jobs that have no place until recovery gives them one
         self.models: dict[str, str] = {}
         self.firsts = 0  # messages that did not wait for room in the window
+        self.released: dict[str, int] = {}  # jobs of each tenant, before the latest step
 
     @rule(
         target=known,
@@ -112,6 +114,24 @@ class Jobs(RuleBasedStateMachine):
         self.queue.send(job_id, self.models[job_id], where)
         self.firsts += where == "first"
 
+    @rule(attempt=consumes(attempts))
+    def preempt(self, attempt: Attempt) -> Any:
+        """The attempt and all that wait have gone on for long; an interactive job may take the device."""
+        if not self._is_running(attempt):
+            return
+        self.redis.hset(keys.job(attempt.job.id), "first_step_at", 1)
+        for model in MODELS:
+            for job_id in self.redis.zrange(keys.urgent(model), 0, -1):
+                self.redis.zadd(keys.urgent(model), {job_id: 1})
+        try:
+            attempt.advance()
+        except JobCancelled:
+            return
+        if attempt.is_preempted:
+            attempt.hand_over()
+            self.queue.send(attempt.job.id, self.models[attempt.job.id], "again")
+            self.firsts += 1
+
     @rule(model=st.sampled_from(MODELS), patched=st.sampled_from([("x",), ("y",), ("x", "y")]))
     def prefer(self, model: str, patched: tuple[str, ...]) -> None:
         """A worker is about to take the next job of a model, and has these LoRAs in its weights."""
@@ -147,6 +167,15 @@ class Jobs(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(["a", "b"]), cap=st.sampled_from([None, 1, CAP]))
     def change_cap(self, tenant: str, cap: int | None) -> None:
         set_share(self.redis, self.queue, tenant, weight=3, max_running_jobs=cap)
+
+    @invariant()
+    def no_tenant_has_more_released_than_its_cap(self) -> None:
+        for tenant in TENANTS:
+            released = int(self.redis.scard(keys.released(tenant)))
+            cap: Any = self.redis.hget(keys.tenant(tenant), "max_running_jobs")
+            if cap is not None:
+                assert released <= max(int(cap), self.released.get(tenant, 0)), "it has passed its cap"
+            self.released[tenant] = released
 
     @invariant()
     def every_job_has_one_place(self) -> None:

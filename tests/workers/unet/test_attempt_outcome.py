@@ -133,6 +133,13 @@ def learned_by_lease(worker: UNetWorker, job_id: str) -> None:
         eventually(lambda seen=before: worker.jobs.redis.hget(keys.job(job_id), "renewed_at") != seen)
 
 
+def let_preempt(worker: UNetWorker, job_id: str) -> None:
+    """An interactive job has waited for long, and takes the device of a job, which learns of it."""
+    urgent, _ = worker.jobs.create(spec(), scheduling=JobScheduling("interactive"), tenant=LOCAL)
+    worker.jobs.redis.hset(keys.job(job_id), mapping={"preempted_by": urgent, "first_step_at": 1})
+    learned_by_lease(worker, job_id)
+
+
 def test_a_batch_job_gives_its_device_away_between_two_steps_and_goes_on_later(
     make_worker: MakeWorker,
 ) -> None:
@@ -144,8 +151,7 @@ def test_a_batch_job_gives_its_device_away_between_two_steps_and_goes_on_later(
 
     def preempt(*_: object) -> None:
         if next(steps) == 3:
-            worker.jobs.redis.hset(keys.job(job_id), "preempted_by", "0" * 16)
-            learned_by_lease(worker, job_id)
+            let_preempt(worker, job_id)
 
     # Given that an interactive job needs the device while it computes the third step
     with worker.models.use("emoji-sd") as model:
@@ -163,16 +169,18 @@ def test_a_batch_job_gives_its_device_away_between_two_steps_and_goes_on_later(
     assert np.array_equal(pixels(worker, job), pixels(worker, undisturbed))
 
 
-def test_without_checkpoints_no_job_gives_its_device_away(make_worker: MakeWorker) -> None:
-    worker, steps = make_worker(checkpoint_every_s=0), itertools.count(1)
+@pytest.mark.parametrize("setting", [{"checkpoint_every_s": 0}, {"checkpoint_bytes": 16}])
+def test_a_job_whose_state_cannot_be_stored_keeps_its_device(
+    setting: dict[str, Any], make_worker: MakeWorker
+) -> None:
+    worker, steps = make_worker(**setting), itertools.count(1)
     job_id, _ = worker.jobs.create(
         spec(num_inference_steps=4), scheduling=JobScheduling("batch"), tenant=LOCAL
     )
 
     def preempt(*_: object) -> None:
         if next(steps) == 2:
-            worker.jobs.redis.hset(keys.job(job_id), "preempted_by", "0" * 16)
-            learned_by_lease(worker, job_id)
+            let_preempt(worker, job_id)
 
     with worker.models.use("emoji-sd") as model:
         hook = cast("Any", model).pipe.unet.conv_in.register_forward_pre_hook(preempt)

@@ -90,6 +90,11 @@ class AttemptCheckpoints:
         if is_due and step + 1 < self._total and not self._writer.is_busy:
             self._put(self._position)
 
+    @property
+    def has_new_steps(self) -> bool:
+        """Whether this attempt has computed a step."""
+        return self._position is not None
+
     def store_now(self, timeout_s: float) -> bool:
         """Store the state between two steps and wait for that; returns whether it was stored.
 

@@ -14,7 +14,7 @@ from PIL import ImageChops
 from redis import Redis
 from torch import Tensor
 
-from shared.errors import WorkerStopping
+from shared.errors import JobPreempted, WorkerStopping
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec, LoraRef
 from shared.keys import LOCAL
@@ -47,8 +47,19 @@ class Killed(Exception):
 class NoLease:
     """Stands for a `Lease` that nobody asks for."""
 
+    is_preempted = False
+
     def report_progress(self, step: int, total: int, preview: Callable[[], str]) -> None:
         pass
+
+
+class Preempting(NoLease):
+    """Of an attempt whose device an interactive job needs from its beginning."""
+
+    is_preempted = True
+
+    def keep_device(self) -> None:
+        self.is_preempted = False
 
 
 class Generated(NamedTuple):
@@ -60,10 +71,17 @@ class Generated(NamedTuple):
 
 
 def generate(
-    worker: UNetWorker, wanted: JobSpec, job_id: str, *, ordinal: int = 1, kill_before: int | None = None
+    worker: UNetWorker,
+    wanted: JobSpec,
+    job_id: str,
+    *,
+    ordinal: int = 1,
+    kill_before: int | None = None,
+    lease: NoLease | None = None,
+    store: RecordingStore | None = None,
 ) -> Generated:
     """One attempt, on weights as they are in a new process; it may be killed before a step."""
-    store = RecordingStore(worker)
+    store = store or RecordingStore(worker)
 
     def check() -> None:  # called before each step, and while one waits
         store.settle()
@@ -87,7 +105,7 @@ def generate(
             tenant=LOCAL,
         )
         with heard(model) as latents:
-            result = Generation(context, cast("Lease", NoLease())).run()
+            result = Generation(context, cast("Lease", lease or NoLease())).run()
     return Generated(result, latents[0], store.steps)
 
 
@@ -178,6 +196,42 @@ def test_a_job_that_is_continued_twice_equals_an_undisturbed_one(
     assert receipt.continued_at == [1, last]
     plain = receipt.model_copy(update={"continued_at": []}).sealed()
     assert plain == undisturbed.result.receipt
+
+
+def test_a_job_that_is_preempted_in_every_attempt_does_a_step_in_each(
+    make_worker: MakeWorker, tmp_path: Path
+) -> None:
+    worker = make_worker()
+    wanted, job_id = job_of(worker, "text", tmp_path), f"job{next(IDS)}"
+    undisturbed = generate(worker, wanted, f"job{next(IDS)}")
+    for ordinal in range(1, STEPS):
+        with pytest.raises(JobPreempted):
+            generate(worker, wanted, job_id, ordinal=ordinal, lease=Preempting())
+    # The last step ends the loop: nothing is before which it could stop
+    done = generate(worker, wanted, job_id, ordinal=STEPS, lease=Preempting())
+    assert done.result.receipt.continued_at == [1, 2, 3, 4]
+    assert torch.equal(done.latents, undisturbed.latents)
+
+
+class Refusing(RecordingStore):
+    """A server that takes no checkpoint."""
+
+    def put(self, job_id: str, ordinal: int, frame: bytes) -> bool:
+        return False
+
+    def settle(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("why", ["too large", "refused"])
+def test_a_job_whose_state_is_not_stored_is_not_preempted(
+    make_worker: MakeWorker, tmp_path: Path, why: str
+) -> None:
+    worker = make_worker(**({"checkpoint_bytes": 1000} if why == "too large" else {}))
+    lease, store = Preempting(), Refusing(worker) if why == "refused" else None
+    wanted, job_id = job_of(worker, "text", tmp_path), f"job{next(IDS)}"
+    assert generate(worker, wanted, job_id, lease=lease, store=store).steps == []
+    assert not lease.is_preempted
 
 
 class StoppedInStep(ResidualTransport):

@@ -94,6 +94,8 @@ def test_replaced_calls_of_torch_have_the_same_bits(scheduler: str) -> None:
 class ProgressSink:
     """Stands for a `Lease`: remembers which steps it was told of."""
 
+    is_preempted = False
+
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.previews: list[Callable[[], str]] = []
