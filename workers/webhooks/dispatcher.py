@@ -2,19 +2,20 @@
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
 from shared.webhooks.deliveries import Delivery, DeliveryStore
 from workers.webhooks.job_events import JobEvents
+from workers.webhooks.tenant_shares import TenantShares
 
 log = logging.getLogger(__name__)
 
-#: Deliveries that are sent at once, and of these for a tenant: receivers that hang hold up no other tenant.
-SENDERS, SENDERS_OF_A_TENANT = 32, 8
+#: Deliveries that are sent at once; `TenantShares` divides them: receivers that hang hold up no other tenant.
+SENDERS = 32
 #: Longest wait for an event before the due deliveries are looked at again.
 BLOCK_S = 1.0
 #: Pause after an error of Redis, whose client has tried again for some seconds before.
@@ -37,7 +38,7 @@ class Dispatcher:
         self._deliveries = deliveries
         self._send = send
         self._lease_s = lease_s
-        self._sending: Counter[str] = Counter()  # by tenant
+        self._shares = TenantShares(SENDERS)
         self._changed = threading.Lock()
         self._is_closing = False
         self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="webhook")
@@ -55,7 +56,7 @@ class Dispatcher:
     def start_due(self) -> None:
         """Have threads send what is due, as many as are free."""
         while (taken := self._take()) is not None:
-            self._pool.submit(self._send_all, *taken)
+            self._pool.submit(self._send_all, taken)
 
     def close(self) -> None:
         """Wait until what is being sent has ended; nothing more is taken."""
@@ -63,11 +64,10 @@ class Dispatcher:
             self._is_closing = True
         self._pool.shutdown()
 
-    def _send_all(self, tenant: str, delivery: Delivery) -> None:
+    def _send_all(self, taken: "Taken | None") -> None:
         """Send a delivery, and then what is due meanwhile."""
-        taken: tuple[str, Delivery] | None = (tenant, delivery)
         while taken is not None:
-            tenant, delivery = taken
+            tenant, delivery, end = taken
             try:
                 self._send(tenant, delivery)
             except RedisError as error:  # it is due again when its lease ends
@@ -75,33 +75,34 @@ class Dispatcher:
             except Exception:
                 log.exception("delivery not sent", extra=_fields(delivery))
             finally:
-                self._leave(tenant)
+                with self._changed:
+                    end()
             try:
                 taken = self._take()
             except RedisError:  # the loop of the process looks again
                 taken = None
 
-    def _take(self) -> tuple[str, Delivery] | None:
-        """A delivery that is due, if a thread is free for it; `_leave` gives the thread back."""
+    def _take(self) -> "Taken | None":
+        """A delivery that is due, if a thread is free for it."""
         with self._changed:
-            if self._is_closing or self._sending.total() >= SENDERS:
+            full = self._shares.full()
+            if self._is_closing or full is None:
                 return None
-            full = {tenant for tenant, count in self._sending.items() if count >= SENDERS_OF_A_TENANT}
             taken = self._deliveries.take(full, self._lease_s)
-            if taken is not None:
-                self._sending[taken[0]] += 1
-            return taken
-
-    def _leave(self, tenant: str) -> None:
-        with self._changed:
-            self._sending[tenant] -= 1
-            if not self._sending[tenant]:
-                del self._sending[tenant]
+            return Taken(*taken, self._shares.begin(taken[0])) if taken is not None else None
 
     def _block_s(self) -> float:
         """How long to wait for events: until the next delivery is due, `BLOCK_S` at most."""
         due = self._deliveries.next_due()
         return BLOCK_S if due is None else min(max(due - self._deliveries.now(), 0.05), BLOCK_S)
+
+
+class Taken(NamedTuple):
+    """A delivery that a thread sends; ``end`` gives the thread back, under the lock of the dispatcher."""
+
+    tenant: str
+    delivery: Delivery
+    end: Callable[[], None]
 
 
 def _fields(delivery: Delivery, error: str = "") -> dict[str, str]:

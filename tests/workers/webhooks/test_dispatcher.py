@@ -12,8 +12,9 @@ from shared.settings import Settings
 from shared.webhooks.deliveries import Delivery, DeliveryStore, Settlement
 from shared.webhooks.endpoint import JobWebhook
 from shared.webhooks.endpoint_store import EndpointStore
-from workers.webhooks.dispatcher import SENDERS, SENDERS_OF_A_TENANT, Dispatcher
+from workers.webhooks.dispatcher import SENDERS, Dispatcher
 from workers.webhooks.job_events import JobEvents
+from workers.webhooks.tenant_shares import OF_A_TENANT
 
 WAIT_S = 60
 
@@ -53,6 +54,10 @@ class HangingSender:
             self.sent.append((tenant, delivery.message_id))
             self.changed.notify_all()
 
+    def await_hanging(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.hang >= count, WAIT_S)
+
     def await_sent(self, count: int) -> None:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.sent) >= count, WAIT_S)
@@ -82,10 +87,24 @@ def test_receivers_that_hang_hold_up_no_other_tenants(deliveries: DeliveryStore,
         add(deliveries, "quick", 5)
         sender.await_sent(5)
         assert {tenant for tenant, _ in sender.sent} == {"quick"}
-        assert sender.hang == SENDERS_OF_A_TENANT
+        assert sender.hang == OF_A_TENANT
         sender.released.set()
         sender.await_sent(5 + 3 * SENDERS)
     assert len(set(sender.sent)) == 5 + 3 * SENDERS
+
+
+def test_receivers_of_five_tenants_that_hang_hold_up_no_sixth(
+    deliveries: DeliveryStore, servers: Settings
+) -> None:
+    slow = [f"slow{n}" for n in range(5)]
+    for tenant in slow:
+        add(deliveries, tenant, SENDERS)
+    sender = HangingSender(deliveries, *slow)
+    with running(deliveries, sender):
+        sender.await_hanging(OF_A_TENANT * 2 + 3)  # the first tenants have all that they may
+        add(deliveries, "quick", 5)
+        sender.await_sent(5)
+        assert {tenant for tenant, _ in sender.sent} == {"quick"}
 
 
 def test_two_dispatchers_send_each_delivery_once(deliveries: DeliveryStore, servers: Settings) -> None:
