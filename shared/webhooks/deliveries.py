@@ -4,6 +4,7 @@
 different clocks agree on what is due.
 """
 
+import logging
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from shared import keys
 from shared.errors import InvalidRequest, NotFound
 from shared.lua_script import read_lua
-from shared.message_base import Message, read_stored
+from shared.message_base import Message, first_reason, read_stored
 from shared.webhooks.endpoint import Event
 
 if TYPE_CHECKING:
     from redis import Redis
+
+log = logging.getLogger(__name__)
 
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 #: What a list keeps in addition to a delivery's time after its end: retries go on for up to four days.
@@ -88,16 +91,26 @@ class DeliveryStore:
     def take(self, excluded: Collection[str], lease_s: float) -> tuple[str, Delivery] | None:
         """The tenant and the delivery that is due for longest, of tenants that are not ``excluded``.
 
-        It is due again after ``lease_s`` unless it is settled before.
+        It is due again after ``lease_s`` unless it is settled before. One that cannot be read has failed.
         """
         now = self.now()
         waiting: Any = self.redis.zrangebyscore(keys.WEBHOOK_TENANTS, "-inf", now)
         for tenant in waiting:
             if tenant not in excluded:
-                flat = self._run("take", tenant, now, lease_s, secrets.token_hex(8))
-                if flat:
-                    return tenant, _read(dict(zip(flat[::2], flat[1::2], strict=True)))
+                while found := self._run("take", tenant, now, lease_s, secrets.token_hex(8)):
+                    member, flat = found
+                    try:
+                        return tenant, _read(dict(zip(flat[::2], flat[1::2], strict=True)))
+                    except ValueError as error:  # damaged, or of a newer version, which may replay it
+                        self._fail_unread(tenant, member, error)
         return None
+
+    def _fail_unread(self, tenant: str, member: str, error: ValueError) -> None:
+        reason = first_reason(error)
+        log.error("webhook cannot be read", extra={"tenant": tenant, "delivery": member, "error": reason})
+        self._run(
+            "fail_unread", tenant, self.now(), member, self._ttl_s, f"its record cannot be read: {reason}"
+        )
 
     def settle(self, tenant: str, delivery: Delivery, end: Settlement) -> bool:
         """Note how an attempt ended; returns False if its lease has passed to another dispatcher."""
@@ -169,11 +182,18 @@ class DeliveryStore:
         return replayed
 
     def _read_all(self, tenant: str, endpoint: str, message_ids: Sequence[str]) -> list[Delivery]:
-        """Those deliveries that have not expired."""
+        """Those deliveries that have not expired and can be read."""
         pipe = self.redis.pipeline(transaction=False)
         for message_id in message_ids:
             pipe.hgetall(keys.webhook_delivery(tenant, endpoint, message_id))
-        return [_read(fields) for fields in pipe.execute() if fields]
+        found = []
+        for message_id, fields in zip(message_ids, pipe.execute(), strict=True):
+            try:
+                found += [_read(fields)] if fields else []
+            except ValueError as error:
+                extra = {"tenant": tenant, "webhook_id": message_id, "error": first_reason(error)}
+                log.warning("webhook left out of a list", extra=extra)
+        return found
 
     def _run(self, verb: str, tenant: str, now: float, *words: Any) -> Any:
         names = [keys.WEBHOOK_EVENTS, keys.WEBHOOK_TENANTS, keys.webhook_due(tenant)]

@@ -45,15 +45,15 @@ if verb == 'add' then
 end
 
 if verb == 'take' then
-  -- ARGV: lease s, token. Returns the fields of the delivery that is due for longest, or nothing.
+  -- ARGV: lease s, token. Returns the member and the fields of the delivery that is due for longest, or nothing.
   local taken = {}
   while #taken == 0 do
     local member = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, 1)[1]
     if not member then break end
-    if redis.call('EXISTS', prefix .. member) == 1 then
+    if redis.call('TYPE', prefix .. member).ok == 'hash' then
       redis.call('ZADD', due, now + arg[1], member)
       redis.call('HSET', prefix .. member, 'token', arg[2])
-      taken = redis.call('HGETALL', prefix .. member)
+      taken = {member, redis.call('HGETALL', prefix .. member)}
     else
       redis.call('ZREM', due, member)
     end
@@ -81,6 +81,17 @@ if verb == 'settle' then
   end
   reschedule()
   return 'settled'
+end
+
+if verb == 'fail_unread' then
+  -- ARGV: member, ttl s, error. Nothing of the delivery but its key is known to be right: it counts no attempt.
+  local delivery = prefix .. arg[1]
+  redis.call('HSET', delivery, 'status', 'failed', 'error', arg[3])
+  redis.call('HDEL', delivery, 'token', 'next_attempt_at')
+  redis.call('EXPIRE', delivery, arg[2])
+  redis.call('ZREM', due, arg[1])
+  reschedule()
+  return 1
 end
 
 if verb == 'replay' then

@@ -191,3 +191,52 @@ def test_a_delivery_that_was_removed_while_it_was_due_is_passed_over(
 def test_the_servers_clock_is_the_default(control: Redis) -> None:
     store = DeliveryStore(control, TTL_S)
     assert abs(store.now() - server_time(control)) < 60
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"event": "job.paused"}, {"attempts": "many"}, {"endpoint": ""}, {"created_at": "", "message_id": ""}],
+)
+def test_a_delivery_that_cannot_be_read_has_failed_and_the_next_is_taken(
+    deliveries: DeliveryStore, control: Redis, damage: dict[str, str]
+) -> None:
+    add(deliveries, new(1), new(2))
+    damaged = keys.webhook_delivery("local", "wh_1", "msg_1")
+    control.hset(damaged, mapping=damage)
+    assert take(deliveries, lease_s=60).message_id == "msg_2"
+    record = control.hgetall(damaged)
+    assert record["status"] == "failed"
+    assert record["error"].startswith("its record cannot be read")
+    assert "token" not in record
+    assert 0 < int(control.ttl(damaged)) <= TTL_S
+    assert control.zrange(keys.webhook_due("local"), 0, -1) == ["wh_1:msg_2"]
+
+
+def test_a_key_in_place_of_a_delivery_that_is_none_is_passed_over(
+    deliveries: DeliveryStore, control: Redis
+) -> None:
+    add(deliveries, new(1), new(2))
+    control.set(keys.webhook_delivery("local", "wh_1", "msg_1"), "x")
+    assert take(deliveries).message_id == "msg_2"
+
+
+def test_a_list_leaves_out_what_cannot_be_read(deliveries: DeliveryStore, control: Redis) -> None:
+    add(deliveries, new(1), new(2), new(3))
+    control.hset(keys.webhook_delivery("local", "wh_1", "msg_2"), "event", "job.paused")
+    found, _ = deliveries.page("local", "wh_1", limit=5)
+    assert sorted(one.message_id for one in found) == ["msg_1", "msg_3"]
+    with pytest.raises(NotFound):
+        deliveries.replay("local", "wh_1", ["msg_2"])
+    assert deliveries.replay("local", "wh_1", None) == 0
+
+
+def test_a_delivery_of_a_newer_version_can_be_replayed_by_it(
+    deliveries: DeliveryStore, control: Redis
+) -> None:
+    add(deliveries, new(1))
+    record = keys.webhook_delivery("local", "wh_1", "msg_1")
+    control.hset(record, "event", "job.paused")
+    assert deliveries.take((), 60) is None
+    control.hset(record, "event", "job.failed")  # as if it were known now
+    assert deliveries.replay("local", "wh_1", None) == 1
+    assert take(deliveries).message_id == "msg_1"
