@@ -37,13 +37,15 @@ def post(
     headers: Mapping[str, str],
     *,
     timeout_s: float,
+    deadline: float | None = None,
     tls: ssl.SSLContext,
 ) -> Answer:
     """Send ``body`` to the first address that takes a connection; an error is an answer, too.
 
+    ``deadline``, of `time.monotonic`, is that of an attempt that began before; else it is in ``timeout_s``.
     ``tls`` says whose certificates are trusted.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s if deadline is None else deadline
     try:
         connected = _connect(target, addresses, deadline, tls)
         with connected as connection, _cut_at(deadline, connection) as was_cut:

@@ -3,7 +3,9 @@
 import logging
 import random
 import ssl
+import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
 from shared import keys
@@ -14,6 +16,7 @@ from shared.webhooks.deliveries import Delivery, DeliveryStore, Settlement
 from shared.webhooks.endpoint import DEFAULT, Endpoint
 from shared.webhooks.endpoint_store import EndpointStore
 from shared.webhooks.targets import TargetRefused, Targets
+from workers.webhooks.bounded_calls import BoundedCalls
 from workers.webhooks.post import Answer, post
 from workers.webhooks.retries import next_pause
 from workers.webhooks.signatures import sign
@@ -40,6 +43,7 @@ class Sender:
         self._settings = settings
         self._random = random
         self._tls = ssl.create_default_context()
+        self._lookups = BoundedCalls()
         self._user_agent = f"swiftdiffusion/{version('swiftdiffusion')}"
 
     def send(self, tenant: str, delivery: Delivery) -> None:
@@ -58,7 +62,7 @@ class Sender:
             endpoint = self._find_endpoint(tenant, delivery)
         except NotFound as error:
             return "dropped", Settlement("failed", error=str(error), was_sent=False)
-        answer = self._post(endpoint, delivery)
+        answer = self._post(tenant, endpoint, delivery)
         failed = Settlement("failed", response_status=answer.status, error=answer.error)
         if answer.status is not None and 200 <= answer.status < 300:
             return "delivered", failed._replace(status="delivered")
@@ -82,12 +86,16 @@ class Sender:
             raise NotFound("the webhook is disabled")
         return endpoint
 
-    def _post(self, endpoint: Endpoint, delivery: Delivery) -> Answer:
+    def _post(self, tenant: str, endpoint: Endpoint, delivery: Delivery) -> Answer:
+        timeout_s = self._settings.webhook_timeout_s
+        deadline = time.monotonic() + timeout_s  # of looking the name up, too
         try:
             target = self._targets.read(delivery.url or endpoint.url)
-            addresses = self._targets.find_addresses(target)
+            addresses = self._lookups.call(tenant, partial(self._targets.find_addresses, target), deadline)
         except TargetRefused as error:
             return Answer(error=str(error))
+        except TimeoutError:
+            return Answer(error=f"the name of its host was not resolved within {timeout_s:g} s")
         except ValueError as error:  # the settings have changed since it was accepted
             return Answer(error=f"its URL {error}")
         now = self._deliveries.now()
@@ -97,8 +105,7 @@ class Sender:
             "User-Agent": self._user_agent,
         }
         body = delivery.payload.encode()
-        timeout_s = self._settings.webhook_timeout_s
-        return post(target, addresses, body, headers, timeout_s=timeout_s, tls=self._tls)
+        return post(target, addresses, body, headers, timeout_s=timeout_s, deadline=deadline, tls=self._tls)
 
     def _disable(self, tenant: str, delivery: Delivery) -> None:
         if delivery.endpoint == DEFAULT:

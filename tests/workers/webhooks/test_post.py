@@ -4,6 +4,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -32,6 +33,13 @@ def test_a_request_reaches_the_checked_address_under_the_hosts_name(receiver: Re
     assert (received.path, received.body) == ("/hooks?a=1", '{"a": 1}')
     assert received.headers["host"] == f"hooks.example:{receiver.port}"
     assert received.id == "msg_1"
+
+
+def test_a_request_whose_attempt_has_used_up_its_time_is_not_made(receiver: Receiver) -> None:
+    target = Target("http", "hooks.example", receiver.port, "/")
+    answer = post(target, LOOPBACK, b"{}", {}, timeout_s=30, deadline=time.monotonic(), tls=TLS)
+    assert answer == Answer(error="no answer within 30 s")
+    assert receiver.all() == []
 
 
 def test_the_next_address_is_tried_where_nobody_listens(receiver: Receiver) -> None:

@@ -1,5 +1,6 @@
 """One delivery after another, to a real receiver; time is told, not waited for."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -222,6 +223,22 @@ def test_a_name_that_resolves_to_a_private_address_when_it_is_sent_to_is_refused
     assert delivery.error == "its host has no public address"
     assert address not in delivery.error
     assert world.receiver.all() == []
+
+
+def test_a_name_server_that_never_answers_ends_with_the_timeout_of_the_attempt(world: World) -> None:
+    released = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        released.wait(60)
+        return []
+
+    world.settings = world.settings.model_copy(update={"webhook_timeout_s": 0.3})
+    world.allow(resolve=hang)
+    endpoint = world.endpoint("https://hooks.example/")
+    world.deliver(endpoint.id)
+    assert world.send_due() == 1
+    assert world.only(endpoint.id).error == "the name of its host was not resolved within 0.3 s"
+    released.set()
 
 
 def test_a_url_that_the_settings_allow_no_more_is_not_sent_to(world: World) -> None:
