@@ -41,6 +41,8 @@ class Replayed(NamedTuple):
     latencies_s: list[float]  # from arrival to the stored image
     images_per_s: float  # from the first arrival to the last stored image
     cpu_s_per_image: float  # of the workers
+    #: Whether each job was done by its `eta_p90_s`; of a fleet that tells one.
+    done_by_p90: Sequence[bool] = ()
 
 
 class TraceFleet(Protocol):
@@ -115,9 +117,14 @@ class SwiftTraceFleet:
         for _, job_id in sent:
             self._fleet.wait_for_status(job_id, "succeeded")
         spent_s = self._cpu_s() - before_s
-        stored = [_stored_at(self._fleet.job(job_id)) for _, job_id in sent]
+        jobs = [self._fleet.job(job_id) for _, job_id in sent]
+        stored = [_stored_at(job) for job in jobs]
         latencies_s = [end - at for end, (at, _) in zip(stored, sent, strict=True)]
-        return Replayed(latencies_s, len(sent) / (max(stored) - sent[0][0]), spent_s / len(sent))
+        wanted = [(job["estimate"] or {}).get("eta_p90_s") for job in jobs]
+        kept = [
+            late_s <= p90_s for late_s, p90_s in zip(latencies_s, wanted, strict=True) if p90_s is not None
+        ]
+        return Replayed(latencies_s, len(sent) / (max(stored) - sent[0][0]), spent_s / len(sent), kept)
 
     def image(self, job: TraceJob, steps: int) -> bytes:
         """The first image, in mode ``exact``."""
