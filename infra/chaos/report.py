@@ -112,7 +112,7 @@ def _kills(kills: Mapping[str, int]) -> str:
     """How often each kind of process was killed: the names of several workers differ by a number."""
     kinds: Counter[str] = Counter()
     for name, count in kills.items():
-        kinds[name.rstrip("0123456789")] += count
+        kinds[name if name == "s3" else name.rstrip("0123456789")] += count
     return ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items())) or "nothing"
 
 
