@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import io
-import json
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from shared.errors import ControlNetFailed, InvalidLora, InvalidRequest, LoraGone, ResidualTimeout, SwiftError
 from shared.jobs.events import stream_events
 from shared.jobs.options import LoraLoading
+from shared.jobs.receipt import Receipt
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
 from shared.keys import LOCAL, watched
@@ -168,7 +168,7 @@ def test_the_png_carries_request_and_receipt(make_worker: MakeWorker) -> None:
     assert JobSpec.model_validate_json(texts["request"]) == job.spec.model_copy(
         update={"controlnets": controlnets}
     )
-    assert json.loads(texts["receipt"]) == job.receipt.model_dump(mode="json")
+    assert Receipt.model_validate_json(texts["receipt"]) == job.receipt
     assert hashlib.sha256(png).hexdigest() == job.images[0].sha256
     assert [controlnet.name for controlnet in job.receipt.controlnets] == ["edge"]
     assert len(job.receipt.controlnets[0].sha256) == 64
