@@ -1,5 +1,6 @@
 """What a fleet uses over a run: memory, connections, keys, files, shared memory; and what grows."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +23,12 @@ EVERY_S = 1.0
 SETTLED_S = 60.0
 #: What a process may grow by in the second half of its life: a share, and megabytes.
 GROWTH, GROWTH_MB = 0.1, 32.0
-#: Files and processes that a fleet without jobs may have more than at the start: each of eleven processes keeps
-#: the log of its life before.
-SLACK: Mapping[str, int] = {"files": 12, "processes": 0}
+#: Files and processes that a fleet without jobs may have more than at the start.
+SLACK: Mapping[str, int] = {"files": 8, "processes": 0}
+#: Up to here a server may grow: its own collector of garbage is told that much (`weed_environment`).
+ALLOWED_MB: Mapping[str, float] = {"s3": 400.0}
+#: What a log is called whose process was started again; so many are kept.
+OLD_LOG = re.compile(r"\.log\.\d+$")
 #: Connections that it may have more than it ever had in the first half of the run: pools keep theirs.
 CONNECTIONS, MORE_CONNECTIONS = ("control connections", "residual connections"), 8
 
@@ -102,6 +106,8 @@ class Life:
     def is_growing(self) -> bool:
         """Whether it needs clearly more in the second half."""
         grown_mb = self.last_mb - self.first_mb
+        if self.last_mb <= ALLOWED_MB.get(self.name, 0.0):
+            return False
         return grown_mb > GROWTH_MB and grown_mb > GROWTH * self.first_mb
 
 
@@ -161,9 +167,9 @@ def _sample(target: Target, at_s: float) -> Sample:
 
 
 def _files(home: Path) -> int:
-    """Files in `SWIFT_HOME` that are not a server's data."""
+    """Files in `SWIFT_HOME` that are no server's data and no old log."""
     return sum(
-        path.is_file()
+        path.is_file() and OLD_LOG.search(path.name) is None
         for folder in home.iterdir()
         if folder.is_dir() and folder.name not in ("redis", "residual-redis", "s3")
         for path in folder.rglob("*")

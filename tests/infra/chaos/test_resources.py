@@ -1,4 +1,4 @@
-from infra.chaos.resources import Process, Sample, grown, lives
+from infra.chaos.resources import Life, Process, Sample, grown, lives
 
 COUNTS = {"control connections": 20, "residual connections": 20, "files": 30, "processes": 9}
 
@@ -38,3 +38,9 @@ def test_connections_that_a_fleet_had_in_the_first_half_of_a_run_are_no_leak() -
     busy = [Sample(float(i), {}, COUNTS | {"control connections": 60}) for i in range(4)]
     after = Sample(300.0, {}, COUNTS | {"control connections": 66})
     assert list(grown(before, after, [*busy, after])) == []
+
+
+def test_a_server_may_grow_to_what_it_is_told_to_take() -> None:
+    assert not Life("s3", 170.0, 265.0, 324.0).is_growing
+    assert Life("s3", 170.0, 365.0, 424.0).is_growing
+    assert Life("unet1", 170.0, 265.0, 324.0).is_growing
