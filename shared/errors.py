@@ -4,7 +4,7 @@ The class decides three things: ``code`` is what clients match on, ``status`` is
 ``retryable`` says whether another attempt at the same job may succeed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 
@@ -359,10 +359,17 @@ class DeadlineExceeded(SwiftError):
 
 
 class DeadlineUnreachable(SwiftError):
-    """The job cannot be done by the deadline of its request: it is not accepted."""
+    """The job cannot be done by the deadline of its request: it is not accepted.
+
+    ``estimate``: fields of `shared.jobs.record.JobEstimate`.
+    """
 
     code = "deadline_unreachable"
     status = 409
+
+    def __init__(self, detail: str, *, estimate: Mapping[str, float | None]) -> None:
+        super().__init__(detail)
+        self.estimate = estimate
 
 
 class DeadlinePassed(SwiftError):

@@ -1,8 +1,10 @@
 """What admins have done: a log line of ``api.audit`` for each act, and the last ones in the control Redis."""
 
+import json
 import logging
 import re
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -26,6 +28,9 @@ KEPT = 10_000
 TARGET_CHARS = 200
 #: Endpoint of logins.
 LOGIN = "session.log_in"
+#: Endpoints that change LoRAs: those of the tenant `LOCAL` are everybody's.
+LORA_CHANGES = frozenset({"loras.upload_lora", "loras.complete_upload", "loras.delete_lora"})
+NOTHING: Mapping[str, Any] = {}
 _ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
@@ -40,6 +45,9 @@ class AuditEntry(BaseModel):
     operation: str = Field(description="as the OpenAPI document calls it", examples=["create_tenant"])
     target: str = Field(description="path of what was made or changed")
     status: int = Field(description="HTTP status of the response")
+    changes: dict[str, Any] = Field(
+        {}, description="what was asked for, by field: never keys or secrets", examples=[{"weight": 2}]
+    )
 
 
 class AuditLog:
@@ -48,12 +56,16 @@ class AuditLog:
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
 
-    def record(self, principal: Principal, **act: Any) -> None:
-        """Log an act and store it; one that Redis does not take is in the log alone."""
+    def record(self, principal: Principal, *, changes: Mapping[str, Any] = NOTHING, **act: Any) -> None:
+        """Log an act and store it; one that Redis does not take is in the log alone.
+
+        ``changes``: the fields that it is about and their values, as JSON has them.
+        """
         fields: dict[Any, Any] = {"tenant": principal.tenant, "key_id": principal.key_id or "", **act}
-        log.info("admin act", extra=fields)
+        log.info("admin act", extra={**fields, "changes": dict(changes)})
+        stored = {"at": time.time(), **fields, "changes": json.dumps(dict(changes))}
         try:
-            self._redis.xadd(keys.AUDIT, {"at": time.time(), **fields}, maxlen=KEPT, approximate=True)
+            self._redis.xadd(keys.AUDIT, stored, maxlen=KEPT, approximate=True)
         except redis.RedisError as error:
             log.warning("admin act not stored", extra={"error": type(error).__name__})
 
@@ -65,15 +77,12 @@ class AuditLog:
         found = cast(
             list[tuple[str, dict[str, Any]]], self._redis.xrevrange(keys.AUDIT, end, "-", count=limit)
         )
-        return [
-            AuditEntry.model_validate({**fields, "id": entry_id, "key_id": fields.get("key_id") or None})
-            for entry_id, fields in found
-        ]
+        return [_entry(entry_id, fields) for entry_id, fields in found]
 
 
 def register(app: Flask, audit: AuditLog) -> None:
-    """Record every request of an admin to a route of admins that changes something, or was to, and logins
-    with an admin's key.
+    """Record every request of an admin to a route of admins that changes something, or was to, logins with an
+    admin's key, and changes of public LoRAs.
     """
 
     @app.after_request
@@ -86,11 +95,29 @@ def register(app: Flask, audit: AuditLog) -> None:
                 operation=str(request.endpoint).rpartition(".")[2],
                 target=response.headers.get("Location", request.path)[:TARGET_CHARS],
                 status=response.status_code,
+                changes=g.get("audit_changes", NOTHING),
             )
         return response
 
 
 def _is_act(principal: Principal, endpoint: str | None) -> bool:
-    return endpoint is not None and (
-        needed_for(endpoint) == ADMIN or (endpoint == LOGIN and principal.is_admin)
+    if endpoint is None:
+        return False
+    is_login = endpoint == LOGIN and principal.is_admin
+    is_public = endpoint in LORA_CHANGES and principal.tenant == keys.LOCAL
+    return needed_for(endpoint) == ADMIN or is_login or is_public
+
+
+def note_changes(changes: Mapping[str, Any]) -> None:
+    """Have the audit log say what the present request is to change: fields and their values as JSON has them.
+
+    Never keys or secrets.
+    """
+    g.audit_changes = changes
+
+
+def _entry(entry_id: str, fields: Mapping[str, Any]) -> AuditEntry:
+    changes = json.loads(fields.get("changes", "{}"))  # earlier versions have stored none
+    return AuditEntry.model_validate(
+        {**fields, "id": entry_id, "key_id": fields.get("key_id") or None, "changes": changes}
     )

@@ -59,7 +59,8 @@ def explain(error: SwiftError) -> Response:
         log.warning("request failed", extra=fields)
     field = getattr(error, "field", None)
     errors = None if field is None else [FieldError(field=field, detail=str(error))]
-    response = problem(error.status, error.code, str(error), field=field, errors=errors)
+    estimate = getattr(error, "estimate", None)
+    response = problem(error.status, error.code, str(error), field=field, errors=errors, estimate=estimate)
     response.headers.update(_headers_of(error))
     return response
 

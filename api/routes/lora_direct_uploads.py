@@ -7,6 +7,7 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, Field
 
+from api.auth.audit import note_changes
 from api.auth.principal import current_principal
 from api.json_response import json_response
 from api.loras.publisher import LoraPublisher
@@ -87,5 +88,6 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
         with publisher.slots.slot(tenant):
             received = inspect_staged(lora_key(path.name, tenant), query.upload, staging, max_bytes)
             bound = query.max_async_steps
+            note_changes({"sha256": received.sha256, "size_bytes": received.staged.size_bytes})
             lora = publisher.publish(path.name, tenant, received, bound, upload=query.upload)
         return json_response(lora.detail, 201 if lora.is_new else 200)

@@ -4,6 +4,7 @@ from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
 from werkzeug.exceptions import UnsupportedMediaType
 
+from api.auth.audit import note_changes
 from api.auth.principal import current_principal
 from api.json_response import json_response
 from api.loras.publisher import LoraPublisher
@@ -36,5 +37,6 @@ def add_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: int) -> 
         publisher.quota.left(tenant, key, request.content_length or 0)
         with publisher.slots.slot(tenant):
             received = receive(key, body, publisher.staging, publisher.headers)
+            note_changes({"sha256": received.sha256, "size_bytes": received.staged.size_bytes})
             lora = publisher.publish(path.name, tenant, received, query.max_async_steps)
         return json_response(lora.detail, 201 if lora.is_new else 200)

@@ -1,6 +1,6 @@
 """RFC 9457 problem documents: what went wrong, in which field, and whether to try again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -8,6 +8,7 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from shared.errors import Unavailable
+from shared.jobs.record import JobEstimate
 
 MIMETYPE = "application/problem+json"
 #: How long clients should wait before they repeat a request that was answered 429 or 503.
@@ -53,6 +54,10 @@ class Problem(BaseModel):
     checks: dict[str, str] | None = Field(
         None, description="/readyz: each server and role of workers, 'ok' or what is missing"
     )
+    estimate: JobEstimate | None = Field(
+        None,
+        description="deadline_unreachable: when the job would be done, as an answer to a submission",
+    )
 
 
 def problem(
@@ -63,6 +68,7 @@ def problem(
     field: str | None = None,
     errors: list[FieldError] | None = None,
     checks: dict[str, str] | None = None,
+    estimate: Mapping[str, float | None] | None = None,
 ) -> Response:
     """A problem document as a response; 429 and 503 say when to come back."""
     body = Problem(
@@ -75,6 +81,7 @@ def problem(
         errors=errors
         and [FieldError(field=_encodable(e.field), detail=_encodable(e.detail)) for e in errors],
         checks=checks and {name: _encodable(outcome) for name, outcome in checks.items()},
+        estimate=estimate and JobEstimate.model_validate(estimate),
     )
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
     return Response(body.model_dump_json(exclude_none=True), status, headers, mimetype=MIMETYPE)

@@ -21,7 +21,8 @@ def schedule(source: Source, estimate: Estimate) -> JobScheduling:
     if deadline_s is not None and response.eta_s is not None and response.eta_s > deadline_s:
         raise DeadlineUnreachable(
             f"half of such jobs are done within {response.eta_s:g} s, nine of ten within"
-            f" {response.eta_p90_s:g} s; deadline_s is {deadline_s:g}"
+            f" {response.eta_p90_s:g} s; deadline_s is {deadline_s:g}",
+            estimate=response.model_dump(),
         )
     raw_s, kind = (None, "") if estimate.eta is None else (estimate.eta.raw_s, estimate.eta.kind)
     return JobScheduling(

@@ -95,6 +95,7 @@ def test_a_job_that_cannot_meet_its_deadline_is_refused_with_the_estimate(
     refused = submit(client, deadline_s=1)
     assert (refused.status_code, refused.json["code"]) == (409, "deadline_unreachable")
     assert "1.5 s" in refused.json["detail"]
+    assert refused.json["estimate"] == submit(client, "?dry_run=1").json
     assert services.control.zcard(keys.by_status("queued")) == 0
     accepted = submit(client, deadline_s=100)
     assert accepted.status_code == 202

@@ -7,6 +7,7 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 
+from api.auth.audit import note_changes
 from api.json_response import json_response
 from api.openapi import operation_id
 from api.public_urls import public_url
@@ -43,6 +44,7 @@ def api_keys_api(services: Services) -> APIBlueprint:
     )
     def create_key(path: TenantPath, body: NewKey) -> Response:
         """`key` of the response is shown this once: only its hash is stored."""
+        note_changes(body.model_dump(mode="json"))
         return _create(stored, tenants.get(path.id).id, body)
 
     @api.get(
@@ -62,7 +64,9 @@ def api_keys_api(services: Services) -> APIBlueprint:
     )
     def rotate_key(path: KeyPath, body: Rotation) -> Response:
         """Makes a key with the same name, scopes and expiry; the old one works for another `overlap_s`."""
-        return _rotate(stored, stored.get(path.id, path.key_id), body.overlap_s)
+        old = stored.get(path.id, path.key_id)
+        note_changes({"replaces": old.id, "scopes": list(old.scopes), "overlap_s": body.overlap_s})
+        return _rotate(stored, old, body.overlap_s)
 
     @api.delete(
         "/v1/tenants/<id>/keys/<key_id>",

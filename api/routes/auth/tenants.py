@@ -7,6 +7,7 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import Field
 
+from api.auth.audit import note_changes
 from api.json_response import json_response
 from api.openapi import Query, operation_id
 from api.public_urls import public_url
@@ -41,6 +42,7 @@ def tenants_api(services: Services) -> APIBlueprint:
     )
     def create_tenant(body: NewTenant) -> Response:
         """An id is given once: that of a deleted tenant is refused, for what it owned may still be there."""
+        note_changes(body.model_dump(mode="json", exclude_unset=True))
         tenant = Tenant(**dict(body), created_at=time.time())
         tenants.create(tenant)
         return json_response(
@@ -62,6 +64,7 @@ def tenants_api(services: Services) -> APIBlueprint:
     )
     def change_tenant(path: TenantPath, body: TenantChange) -> Response:
         """Fields that are left out stay. All API processes know after `SWIFT_AUTH_CACHE_S`."""
+        note_changes(body.model_dump(mode="json", exclude_unset=True))
         tenant = tenants.change(path.id, body.apply)
         services.fair_queue.compete(tenant.id)
         return json_response(TenantResponse.of(tenant))

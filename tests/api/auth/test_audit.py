@@ -1,5 +1,6 @@
 """The log of what admins have done."""
 
+import hashlib
 import logging
 from typing import Any
 
@@ -9,7 +10,10 @@ from flask.testing import FlaskClient
 
 from api.auth.audit import AuditLog
 from api.auth.principal import ANYBODY
+from api.services import Services
+from shared import keys
 from tests.api.api_keys import BOOTSTRAP_KEY, bearer, make_key, make_tenant
+from tests.api.services import lora
 
 
 def acts(client: FlaskClient, query: str = "") -> list[dict[str, Any]]:
@@ -55,6 +59,61 @@ def test_what_others_try_and_what_only_reads_is_not_listed(keyed_client: FlaskCl
     keyed_client.post("/v1/tenants", json={"id": "x"}, headers=key)
     keyed_client.post("/v1/tenants", json={"id": "x"})
     assert [act["operation"] for act in acts(keyed_client)] == ["create_key"]
+
+
+def test_an_act_says_what_was_asked_for_and_no_secret(keyed_client: FlaskClient) -> None:
+    make_tenant(keyed_client, "acme", weight=2, limits={"lora_bytes": 5})
+    change = {"priorities": ["batch"], "limits": {"lora_bytes": None, "max_running_jobs": 1}}
+    keyed_client.open("/v1/tenants/acme", method="PATCH", json=change, headers=bearer())
+    key_id = make_key(keyed_client, "acme", name="gallery", scopes=["jobs", "metrics"]).split("_")[1]
+    rotated = keyed_client.post(
+        f"/v1/tenants/acme/keys/{key_id}/rotate", json={"overlap_s": 60}, headers=bearer()
+    ).json
+    keyed_client.post("/v1/tenants/nobody/keys", json={"scopes": ["admin"]}, headers=bearer())
+    keyed_client.delete(f"/v1/tenants/acme/keys/{key_id}", headers=bearer())
+    found = [act["changes"] for act in acts(keyed_client)]
+    assert found == [
+        {},
+        {"name": "", "scopes": ["admin"], "expires_at": None},
+        {"replaces": key_id, "scopes": ["jobs", "metrics"], "overlap_s": 60},
+        {"name": "gallery", "scopes": ["jobs", "metrics"], "expires_at": None},
+        change,
+        {"id": "acme", "weight": 2, "limits": {"lora_bytes": 5}},
+    ]
+    assert rotated["key"] not in str(acts(keyed_client))
+
+
+def test_changes_of_public_loras_are_listed_and_of_a_tenants_own_are_not(keyed_client: FlaskClient) -> None:
+    make_tenant(keyed_client, "acme")
+    for tenant in ("local", "acme"):
+        headers = bearer(make_key(keyed_client, tenant, scopes=["loras"]))
+        assert keyed_client.put("/v1/loras/style", data=lora(), headers=headers).status_code == 201
+        assert keyed_client.delete("/v1/loras/style", headers=headers).status_code == 204
+    found = {act["operation"]: act for act in acts(keyed_client) if "lora" in act["operation"]}
+    assert len(acts(keyed_client)) == 5
+    assert {act["target"] for act in found.values()} == {"/v1/loras/style"}
+    assert found["upload_lora"]["changes"] == {
+        "sha256": hashlib.sha256(lora()).hexdigest(),
+        "size_bytes": len(lora()),
+    }
+    assert found["delete_lora"]["changes"] == {}
+
+
+def test_an_act_that_an_earlier_version_has_stored_is_listed(
+    keyed_client: FlaskClient, services: Services
+) -> None:
+    act = {
+        "at": 1.0,
+        "tenant": "local",
+        "key_id": "",
+        "client": "",
+        "operation": "x",
+        "target": "/",
+        "status": 200,
+    }
+    services.control.xadd(keys.AUDIT, act)
+    [found] = acts(keyed_client)
+    assert (found["operation"], found["changes"]) == ("x", {})
 
 
 def test_logins_with_an_admins_key_are_listed(keyed_client: FlaskClient) -> None:

@@ -187,6 +187,34 @@ def test_numbers_that_are_none_are_not_counted(jobs: JobStore, field: str, value
     assert all(0 <= number < 60_000 for number in counted.values())
 
 
+def use(jobs: JobStore, tenant: str, device_s: float) -> None:
+    """Have a tenant's job use a device."""
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
+    attempt = jobs.claim(job_id, "w")
+    assert attempt is not None
+    jobs.redis.hset(keys.job(job_id), "tenant", tenant)
+    attempt.end("failed", None, [], used=Used(device_s))
+
+
+def test_what_a_tenant_uses_is_in_one_series_also_while_tenants_change_places(jobs: JobStore) -> None:
+    def series() -> dict[str, int]:
+        return {tenant: int(ms) for tenant, ms in jobs.redis.hgetall(keys.USAGE_SERIES).items()}
+
+    for n in range(50):
+        use(jobs, f"t{n}", 10 + n)
+    # Given tenants that take each other's places
+    for tenant in ("late", "late", "late", "t0", "t0", "t1", "late", "t1"):
+        before = series()
+        use(jobs, tenant, 7)
+        after = series()
+        # Then each series has more or begins anew, as a counter may: their rates add up to what was used
+        changes = {name: ms - before.get(name, 0) for name, ms in after.items()}
+        assert sorted(changes.values())[-2:] == [0, 7000]
+        assert min(changes.values()) == 0
+    # The sum of the counters does not: a displaced tenant's are gone
+    assert sum(series().values()) < sum(1000 * (10 + n) for n in range(50)) + 8 * 7000
+
+
 def test_a_bounded_number_of_tenants_has_a_series_those_who_used_most(jobs: JobStore) -> None:
     def use(tenant: str, device_s: float) -> None:
         job_id, _ = jobs.create(spec(), tenant=LOCAL)
