@@ -40,6 +40,8 @@ from shared.tenants.sessions import SessionStore
 
 #: Answered without a login: who starts Flower asks it.
 HEALTH = "/healthcheck"
+#: Flower itself asks nobody for a login there.
+METRICS = "/metrics"
 #: Milliseconds between two polls for workers that have not been inspected.
 INSPECT_MS = 1000
 
@@ -56,6 +58,7 @@ class FleetFlower(Flower):
     """Flower that answers to ``allowed`` hosts only, and inspects each worker once it is there.
 
     With a ``verifier`` an admin's API key is a login, and only the health check is answered without one.
+    Where people log in elsewhere (OAuth, ``FLOWER_AUTH``), it is the login of the metrics alone.
     """
 
     def __init__(self, allowed: AllowedHosts, verifier: KeyVerifier | None, **options: Any) -> None:
@@ -66,7 +69,8 @@ class FleetFlower(Flower):
         """Route a request; tornado calls it for each."""
         if not self._allowed.answers_to(request.host):
             return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
-        if self._verifier is not None and request.path != HEALTH:
+        is_guarded = request.path.endswith(METRICS) if self.options.auth else request.path != HEALTH
+        if self._verifier is not None and is_guarded:
             status = self._log_in(request, self._verifier)
             if status != 200:
                 handler = Unauthorized if status == 401 else ErrorHandler
@@ -91,7 +95,8 @@ class FleetFlower(Flower):
             return 503
         if not principal.is_admin:
             return 403
-        request.headers["Authorization"] = own[0]
+        if own:
+            request.headers["Authorization"] = own[0]
         return 200
 
     def start(self) -> None:
@@ -133,9 +138,9 @@ def _set_logins(settings: Settings) -> KeyVerifier | None:
     """Set Flower's own login; returns what verifies API keys, if the API beside it does."""
     if settings.flower_basic_auth is not None:
         options.basic_auth = [settings.flower_basic_auth]
-    if settings.auth == "off" or options.auth:
+    if settings.auth == "off":
         return None
-    if not options.basic_auth:
+    if not (options.basic_auth or options.auth):
         options.basic_auth = [f"flower:{secrets.token_urlsafe(24)}"]  # nobody's: API keys stand for it
     control = without_retries(control_redis(settings))  # all of Flower waits meanwhile
     sessions = SessionStore(control, settings.session_ttl_s)

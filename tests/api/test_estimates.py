@@ -14,7 +14,9 @@ from shared.registry.availability import Availability
 from shared.registry.workers import publish_heartbeat
 from shared.scheduling.fair_queue import FairQueue
 from shared.scheduling.measured_times import JobTimes, MeasuredTimes
+from shared.tenants.tenant import Tenant
 from tests.api.services import heartbeat
+from tests.api.tenants import client_of, with_keys
 
 MODEL, SOON = "emoji-sd", 60.0
 STEP_S, REST_S = 0.1, 0.5
@@ -110,6 +112,19 @@ def test_a_deadline_is_a_number_of_seconds_from_now(deadline_s: Any, client: Fla
 @pytest.mark.parametrize("priority", ["urgent", 1, ""])
 def test_an_unknown_priority_is_refused(priority: Any, client: FlaskClient) -> None:
     assert submit(client, priority=priority).status_code == 422
+
+
+def test_a_priority_that_the_tenant_may_not_use_is_refused_naming_those_it_may(services: Services) -> None:
+    given = with_keys(services)
+    app = create_app(given)
+    given.tenants.create(Tenant(id="acme", created_at=0.0, priorities=("batch", "normal")))
+    client = client_of(app, given, "acme")
+    for query in ("", "?dry_run=1"):
+        refused = submit(client, query, priority="interactive")
+        assert (refused.status_code, refused.json["field"]) == (422, "priority")
+        assert "batch, normal" in refused.json["detail"]
+    assert services.control.zcard(keys.JOBS) == 0
+    assert submit(client, priority="batch").status_code == 202
 
 
 def test_a_repeated_submission_is_answered_with_the_estimate_of_the_first(

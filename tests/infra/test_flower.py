@@ -33,6 +33,22 @@ def keyed_url(servers: Settings) -> Iterator[str]:
     yield from running_flower(servers, {"SWIFT_AUTH": "keys", "SWIFT_BOOTSTRAP_KEY": ADMINS_KEY})
 
 
+@pytest.fixture(scope="module")
+def oauth_url(servers: Settings) -> Iterator[str]:
+    """A Flower beside an API that asks for keys, whose users log in elsewhere."""
+    own = {
+        "SWIFT_AUTH": "keys",
+        "SWIFT_BOOTSTRAP_KEY": ADMINS_KEY,
+        "FLOWER_AUTH": "operator@example.com",
+        "FLOWER_AUTH_PROVIDER": "flower.views.auth.GithubLoginHandler",
+        "FLOWER_OAUTH2_KEY": "id",
+        "FLOWER_OAUTH2_SECRET": "secret",
+        "FLOWER_OAUTH2_REDIRECT_URI": "http://localhost/login",
+        "FLOWER_COOKIE_SECRET": "c" * 32,
+    }
+    yield from running_flower(servers, own)
+
+
 def running_flower(servers: Settings, own: dict[str, str]) -> Iterator[str]:
     port = free_ports(1)[0]
     environment = inherit({**variables_of(servers), **own, "SWIFT_FLOWER_PORT": str(port)})
@@ -74,6 +90,22 @@ def test_beside_an_api_with_keys_an_admins_key_is_the_login(keyed_url: str, serv
     assert refused.headers["WWW-Authenticate"] == 'Basic realm="flower"'
     bearer = {"Authorization": f"Bearer {ADMINS_KEY}"}
     assert requests.get(f"{keyed_url}/api/workers", headers=bearer, timeout=5).status_code == 200
+
+
+def test_where_people_log_in_elsewhere_an_admins_key_shows_the_metrics_alone(oauth_url: str) -> None:
+    for auth in (None, ("any", ADMINS_KEY), ("any", "wrong")):
+        for path in ("/workers", "/api/workers"):
+            answer = requests.get(oauth_url + path, auth=auth, timeout=ANSWER_S, allow_redirects=False)
+            assert (answer.status_code, answer.headers.get("Location", "/login")[:6]) in (
+                (302, "/login"),
+                (401, "/login"),
+            )
+        assert requests.post(oauth_url + SHUTDOWN, auth=auth, timeout=ANSWER_S).status_code in (401, 403)
+    statuses = [
+        requests.get(f"{oauth_url}/metrics", auth=auth, timeout=ANSWER_S).status_code
+        for auth in (None, ("any", "wrong"), ("any", ADMINS_KEY))
+    ]
+    assert statuses == [401, 401, 200]
 
 
 def test_a_page_of_another_origin_cannot_use_an_admins_key_either(keyed_url: str) -> None:

@@ -80,6 +80,27 @@ def test_a_key_that_has_ended_is_told_so_and_a_wrong_secret_is_not(
         verifier.principal_of(key_of(ApiKey(made.id, ApiKey.random().secret)), HERE)
 
 
+def test_api_processes_whose_clocks_differ_end_a_key_each_by_its_own(
+    services: Services, store: CountedStore
+) -> None:
+    now = time.time()
+    settings, sessions = (
+        Settings(auth="keys").model_copy(update={"auth_cache_s": 1e-6}),
+        SessionStore(services.control, 60),
+    )
+    right = KeyVerifier(settings, store, sessions, lambda: now)
+    ahead = KeyVerifier(settings, store, sessions, lambda: now + 600)
+    made = add_key(store, expires_at=now + 300)
+    for _ in range(2):
+        assert right.principal_of(key_of(made), HERE).key_id == made.id
+        with pytest.raises(KeyExpired):
+            ahead.principal_of(key_of(made), HERE)
+    # One that lasts longer than they differ is taken by both
+    lasting = add_key(store, expires_at=now + 900)
+    for verifier in (right, ahead):
+        assert verifier.principal_of(key_of(lasting), HERE).key_id == lasting.id
+
+
 @pytest.mark.parametrize("text", ["", "password", f"{BOOTSTRAP_KEY}x", "swk_\ud800"])
 def test_what_is_no_key_is_not_looked_up(services: Services, store: CountedStore, text: str) -> None:
     with pytest.raises(KeyMalformed):
