@@ -1,7 +1,8 @@
 """Estimates: what a job costs, and when it will be done."""
 
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cachetools import TTLCache
 
@@ -11,7 +12,7 @@ from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
 from shared.registry.live_workers import LiveWorkersCache
 from shared.scheduling.cost import work_of
-from shared.scheduling.eta import Eta, QueueState, Workers, estimate_eta
+from shared.scheduling.eta import Eta, QueueState, TenantQueue, Workers, estimate_eta
 from shared.scheduling.fair_queue import FairQueue
 from shared.scheduling.measured_times import Measured, MeasuredTimes
 from shared.settings import Settings
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
-#: Measured times are read once in so long for jobs of one shape, of so many shapes: the lists are long.
+#: Measured times, and how much other tenants wait for, are read once in so long: there are many numbers.
 CACHE_S, KEPT = 1.0, 256
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Estimate(NamedTuple):
@@ -35,22 +39,31 @@ class Estimate(NamedTuple):
 class Estimator:
     """Estimates by what workers have measured, and by what is held before a job."""
 
-    def __init__(self, settings: Settings, jobs: JobStore, live_workers: LiveWorkersCache) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        jobs: JobStore,
+        live_workers: LiveWorkersCache,
+        cache_s: float = CACHE_S,
+    ) -> None:
         self._redis: Redis = jobs.redis
         self._queue = FairQueue(jobs.redis, settings)
         self._measured = MeasuredTimes(jobs.redis)
         self._live_workers = live_workers
         self._lock = threading.Lock()
-        self._read: TTLCache[tuple[str, str], Measured] = TTLCache(KEPT, CACHE_S)
+        self._times: TTLCache[tuple[str, str], Measured] = TTLCache(KEPT, cache_s)  # by model and shape
+        self._queues: TTLCache[str, dict[str, TenantQueue]] = TTLCache(KEPT, cache_s)
 
     def estimate(self, spec: JobSpec, priority: Priority = "normal", tenant: str = LOCAL) -> Estimate:
-        """When a job would be done that were accepted now; two round trips at most."""
+        """When a job would be done that were accepted now; three round trips at most."""
         status = FleetStatus(self._live_workers.read())
         names = status.workers_for("unet", spec.model)
         is_loaded = any(spec.model in worker.loaded for worker in status.workers if worker.name in names)
-        measured = self._read_measured(spec)
+        kind = spec.model, work_of(spec).shape
+        measured = self._recent(self._times, kind, lambda: self._measured.read(spec))
         own = measured.device_s(spec, is_loaded=is_loaded or not names)
-        state = self._queue.read_state(spec.model, tenant, priority)
+        queues = self._recent(self._queues, spec.model, lambda: self._queue.read_queues(spec.model))
+        state = self._queue.read_state(spec.model, tenant, priority, queues=queues)
         eta = estimate_eta(state, _workers(names, state), own, measured.ratios)
         response = JobEstimate(
             device_seconds=_rounded(own.p50),
@@ -60,14 +73,13 @@ class Estimator:
         )
         return Estimate(response, eta)
 
-    def _read_measured(self, spec: JobSpec) -> Measured:
-        kind = spec.model, work_of(spec).shape
+    def _recent(self, cache: TTLCache[K, V], key: K, read: Callable[[], V]) -> V:
         with self._lock:
-            found = self._read.get(kind)
+            found: V | None = cache.get(key)
         if found is None:
-            found = self._measured.read(spec)
+            found = read()
             with self._lock:
-                self._read[kind] = found
+                cache[key] = found
         return found
 
 

@@ -15,7 +15,7 @@ from api.auth.lookups import Lookups
 from api.auth.rate_limits import RateLimits
 from api.auth.verifier import KeyVerifier
 from api.dispatch import Dispatcher
-from api.estimates import Estimator
+from api.estimates import CACHE_S, Estimator
 from api.loras.header_cache import LoraHeaderCache
 from api.server.tenant_slots import TenantSlots
 from api.server.threads import Offload, find_offload, find_pause
@@ -64,6 +64,7 @@ class Services:
     residuals: Sequence["Redis"]
     process: str  # the name under which this process publishes its metrics
     readiness_cache_s: float = READINESS_CACHE_S
+    estimates_cache_s: float = CACHE_S  # how long what estimates are made of is used before it is read again
 
     @cached_property
     def tenants(self) -> TenantStore:
@@ -130,7 +131,7 @@ class Services:
     @cached_property
     def estimator(self) -> Estimator:
         """Tells when jobs will be done."""
-        return Estimator(self.settings, self.jobs, self.live_workers)
+        return Estimator(self.settings, self.jobs, self.live_workers, self.estimates_cache_s)
 
     @cached_property
     def families(self) -> ModelFamilies:

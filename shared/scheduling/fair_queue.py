@@ -1,7 +1,7 @@
 """Accepted jobs wait here, by model and tenant, and are released into Celery's queues in fair shares."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from shared.scheduling.eta import QueueState, TenantQueue
@@ -40,11 +40,27 @@ class FairQueue(Releaser):
         """
         self._call("send", job_id, model, self._ageing_s, where)
 
+    def read_queues(self, model: str) -> dict[str, TenantQueue]:
+        """Held jobs of each tenant that competes for a model; takes as long as there are tenants."""
+        found = json.loads(self._call("queues", model))
+        return {tenant: TenantQueue(**queue) for tenant, queue in found.items()}
+
     def read_state(
-        self, model: str, tenant: str, priority: Priority = "normal", *, job_id: str = ""
+        self,
+        model: str,
+        tenant: str,
+        priority: Priority = "normal",
+        *,
+        job_id: str = "",
+        queues: Mapping[str, TenantQueue] | None = None,
     ) -> QueueState:
-        """What is before a held job, or without ``job_id`` before one that would be accepted now."""
+        """What is before a held job, or without ``job_id`` before one that would be accepted now.
+
+        ``queues``: as `read_queues` has returned lately; ``None``: read now.
+        """
+        if queues is None:
+            queues = self.read_queues(model)
         found = json.loads(self._call("state", model, tenant, priority, self._ageing_s, job_id))
         own = TenantQueue(**found["own"])
-        others = [TenantQueue(**other) for other in found.get("others", [])]
+        others = [queue for name, queue in queues.items() if name != tenant]
         return QueueState(own, others, found["released"], found["queued"], found.get("free", []))

@@ -25,7 +25,7 @@ def connected(servers: Settings) -> Services:
     settings = servers.model_copy(update={"controlnet_workers": 1})
     services = connect(settings, read_catalog(settings.catalog))
     live_workers = LiveWorkersCache(services.control, cache_s=0)
-    return replace(services, live_workers=live_workers, readiness_cache_s=0)
+    return replace(services, live_workers=live_workers, readiness_cache_s=0, estimates_cache_s=0)
 
 
 @pytest.fixture(scope="session")

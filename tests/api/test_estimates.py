@@ -36,10 +36,9 @@ def submit(client: FlaskClient, query: str = "", **more: Any) -> Any:
     return client.post(f"/v1/jobs{query}", json={"prompt": "a cat", "num_inference_steps": 10, **more})
 
 
-def measure(services: Services) -> None:
-    """Workers have measured jobs of the same shape, before the API is asked for estimates of them."""
-    other = create_app(replace(services)).test_client()
-    job = services.jobs.get(submit(other).json["id"])
+def measure(client: FlaskClient, services: Services) -> None:
+    """Workers have measured jobs of the same shape."""
+    job = services.jobs.get(submit(client).json["id"])
     for _ in range(20):
         MeasuredTimes(services.control).record(job.spec, JobTimes(STEP_S, REST_S))
     services.jobs.delete(job.id)
@@ -49,7 +48,7 @@ def measure(services: Services) -> None:
 def test_a_submission_is_answered_with_its_estimate(
     client: FlaskClient, services: Services, worker: str
 ) -> None:
-    measure(services)
+    measure(client, services)
     first, second = (submit(client).json["estimate"] for _ in range(2))
     alone_s = 10 * STEP_S + REST_S
     assert first == {
@@ -62,11 +61,10 @@ def test_a_submission_is_answered_with_its_estimate(
     assert alone_s < second["eta_s"] <= second["eta_p90_s"]
 
 
-def test_measured_times_are_read_once_in_a_while(
-    client: FlaskClient, services: Services, worker: str
-) -> None:
+def test_measured_times_are_read_once_in_a_while(services: Services, worker: str) -> None:
+    client = create_app(replace(services, estimates_cache_s=600)).test_client()
     before = submit(client, "?dry_run=1").json
-    measure(services)
+    measure(client, services)
     assert submit(client, "?dry_run=1").json == before
     longer = submit(client, "?dry_run=1", num_images=2).json  # of another shape
     assert longer["device_seconds"] == pytest.approx(20 * STEP_S + REST_S)
@@ -93,7 +91,7 @@ def test_while_no_worker_serves_the_model_nobody_knows_when_a_job_is_done(client
 def test_a_job_that_cannot_meet_its_deadline_is_refused_with_the_estimate(
     client: FlaskClient, services: Services, worker: str
 ) -> None:
-    measure(services)
+    measure(client, services)
     refused = submit(client, deadline_s=1)
     assert (refused.status_code, refused.json["code"]) == (409, "deadline_unreachable")
     assert "1.5 s" in refused.json["detail"]
@@ -139,7 +137,7 @@ def test_a_repeated_submission_is_answered_with_the_estimate_of_the_first(
 def test_how_long_a_job_took_corrects_later_estimates(
     client: FlaskClient, services: Services, worker: str
 ) -> None:
-    measure(services)
+    measure(client, services)
     services.control.lpush(keys.measured(MODEL, f"{keys.ETA_RATIO}idle"), *[1.2] * 8, *[2.0] * 2)
     estimate = submit(client, "?dry_run=1").json
     assert (estimate["eta_s"], estimate["eta_p90_s"]) == (pytest.approx(1.8), pytest.approx(3.0))

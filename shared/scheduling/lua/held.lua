@@ -213,19 +213,23 @@ do
     set_share(tenant, 'mean_cost_s:' .. model, value)
   end
 
-  -- What is before a job of the tenant that would get the place `order`: as `QueueState` of `eta.py`.
-  function held.state(model, tenant, order)
-    local function queue(one, jobs)
-      return {weight = weight(one), jobs = jobs, job_s = mean_cost_s(model, one) or DEFAULT_COST_S}
+  -- As `TenantQueue` of `eta.py`.
+  local function queue(model, tenant, jobs)
+    return {weight = weight(tenant), jobs = jobs, job_s = mean_cost_s(model, tenant) or DEFAULT_COST_S}
+  end
+
+  -- Those jobs of the tenant that come before one with the place `order`.
+  function held.before(model, tenant, order)
+    return queue(model, tenant, redis.call('ZCOUNT', jobs_of(model, tenant), '-inf', '(' .. text(order)))
+  end
+
+  -- The held jobs of each tenant that competes for the model: it takes as long as there are tenants.
+  function held.queues(model)
+    local found = {}
+    for _, tenant in ipairs(redis.call('ZRANGE', tenants_of(model), 0, -1)) do
+      found[tenant] = queue(model, tenant, redis.call('ZCARD', jobs_of(model, tenant)))
     end
-    local others = {}
-    for _, other in ipairs(redis.call('ZRANGE', tenants_of(model), 0, -1)) do
-      if other ~= tenant then
-        others[#others + 1] = queue(other, redis.call('ZCARD', jobs_of(model, other)))
-      end
-    end
-    local before = redis.call('ZCOUNT', jobs_of(model, tenant), '-inf', '(' .. text(order))
-    return {own = queue(tenant, before), others = others}
+    return found
   end
 
   -- A job has succeeded: how long it took, by its estimate.

@@ -248,19 +248,23 @@ if command == 'serve' then
 end
 
 if command == 'state' then
-  -- ARGV: model, tenant, priority, ageing s, a job that has its place, or ''. Returns as JSON what is before it,
-  -- or before a job that would be accepted now.
+  -- ARGV: model, tenant, priority, ageing s, a job that has its place, or ''. Returns as JSON what of its tenant
+  -- is before it, or before a job that would be accepted now, and what was released.
   local model, tenant, priority, ageing_s, id = unpack(ARGV, 2, 6)
   local job = id ~= '' and held.read(id)
   local order = job and job.order or held.next_order(priority, ageing_s, true)
-  local state = held.state(model, tenant, order)
-  state.released = redis.call('LLEN', common_queue(model))
-  state.queued = redis.call('ZCARD', 'swift:tenant:' .. tenant .. ':jobs:queued')
-  state.free = redis.call('ZRANGEBYSCORE', free, now, '+inf')
-  for _, name in ipairs({'others', 'free'}) do  -- of an empty list cjson would write an object
-    if #state[name] == 0 then state[name] = nil end
-  end
-  return cjson.encode(state)
+  local free_now = redis.call('ZRANGEBYSCORE', free, now, '+inf')
+  return cjson.encode({
+    own = held.before(model, tenant, order),
+    released = redis.call('LLEN', common_queue(model)),
+    queued = redis.call('ZCARD', 'swift:tenant:' .. tenant .. ':jobs:queued'),
+    free = #free_now > 0 and free_now or nil,  -- an empty list would be written as an object
+  })
+end
+
+if command == 'queues' then
+  -- ARGV: model. Returns as JSON the held jobs of each tenant.
+  return cjson.encode(held.queues(ARGV[2]))
 end
 
 if command == 'compete' then

@@ -15,6 +15,7 @@ from shared import keys
 from shared.lua_script import read_lua
 from shared.messaging.celery_app import make_celery, unet_queue, worker_queue
 from shared.registry.availability import Availability
+from shared.scheduling.eta import TenantQueue
 from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
 from tests.job_messages import send_job
@@ -284,6 +285,22 @@ def test_a_job_that_is_gone_stands_in_the_way_of_none(jobs: HeldJobs) -> None:
     jobs.redis.hset(keys.job(ended), "status", "cancelled")
     assert jobs.take_all() == [first, last]
     assert not jobs.redis.exists(keys.held(MODEL, "local"), keys.held_tenants(MODEL))
+
+
+def test_what_is_before_a_job_is_its_tenants_older_jobs_and_those_of_others(jobs: HeldJobs) -> None:
+    jobs.set_share("b", weight=3)
+    for cost_s in (1, 1, 2):
+        jobs.submit("a", cost_s=cost_s)
+    for _ in range(2):
+        jobs.submit("b", cost_s=4)
+    state = jobs.queue.read_state(MODEL, "a")
+    assert (state.own.jobs, state.released) == (2, 1)
+    assert state.others == [TenantQueue(3, 2, 4)]
+    # And before an interactive one, or for a tenant that holds none, as others were lately
+    assert jobs.queue.read_state(MODEL, "a", "interactive", queues={}).own.jobs == 0
+    queues = jobs.queue.read_queues(MODEL)
+    assert set(queues) == {"a", "b"}
+    assert len(jobs.queue.read_state(MODEL, "c", queues=queues).others) == 2
 
 
 def test_what_is_kept_of_a_tenant_or_of_urgent_jobs_expires(jobs: HeldJobs) -> None:
