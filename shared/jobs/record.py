@@ -59,7 +59,9 @@ class JobEstimate(Message):
     """When a job will be done that is accepted now."""
 
     device_seconds: Finite = Field(description="for so long it will use a device; half of the jobs no longer")
-    queue_position: int = Field(description="queued jobs of all models up to this one, by age")
+    queue_position: int = Field(
+        description="your queued jobs of all models up to this one, by age; not the order in which they begin"
+    )
     eta_s: Finite | None = Field(
         description="half of the jobs are done within so many seconds; null while no worker serves the model"
     )

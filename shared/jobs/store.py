@@ -12,6 +12,7 @@ from shared import keys
 from shared.errors import (
     AttemptsExhausted,
     Conflict,
+    DeadlinePassed,
     InvalidSetting,
     JobUnreadable,
     LimitExceeded,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NORMAL = JobScheduling()
+#: Of a job that no worker had ended in time.
+LATE = Failure.of(DeadlinePassed("no worker had ended it by the deadline of its request"))
 
 
 class JobStore(JobReader):
@@ -147,7 +150,7 @@ class JobStore(JobReader):
     # --- a worker ------------------------------------------------------------------------------------
 
     def claim(self, job_id: str, worker: str) -> Attempt | None:
-        """Try to claim the job; ``None`` if it has ended or another worker holds it."""
+        """Try to claim the job; ``None`` if it has ended, is late, or another worker holds it."""
         token = secrets.token_hex(8)
         tries, losses = self._settings.max_attempts, self._settings.max_infrastructure_losses
         failure = Failure(
@@ -155,9 +158,8 @@ class JobStore(JobReader):
             detail=f"{tries} attempts ended without an image (the workers died or lost their lease), "
             f"or {losses} were lost to servers that did not answer",
         )
-        reply = self.script(
-            "claim", job_id, token, worker, RECORD_VERSION, tries, losses, failure.model_dump_json()
-        )
+        failures = [one.model_dump_json() for one in (failure, LATE)]
+        reply = self.script("claim", job_id, token, worker, RECORD_VERSION, tries, losses, *failures)
         if reply != "claimed":
             return None
         try:
@@ -210,6 +212,11 @@ class JobStore(JobReader):
         """Ids of jobs that have not ended and whose deadline has passed."""
         late: list[str] = self.redis.zrangebyscore(keys.DEADLINES, 0, self.now())  # type: ignore[assignment]
         return late
+
+    def fail_late(self) -> None:
+        """End queued jobs whose deadline has passed; a running one is ended by its worker."""
+        for job_id in self.past_deadline():
+            self.fail(job_id, LATE)
 
     def fail(self, job_id: str, failure: Failure) -> None:
         """End a queued job that nothing can run."""

@@ -16,11 +16,6 @@ class Work(NamedTuple):
     pixels: int  # of one image
     shape: str  # jobs of a model with the same shape take equally long for a step
 
-    @property
-    def units(self) -> int:
-        """Pixels x rows x steps: what limits of a day count."""
-        return self.steps * self.rows * self.pixels
-
 
 def work_of(spec: JobSpec) -> Work:
     """The work of an accepted job."""

@@ -30,6 +30,8 @@ class QueueState(NamedTuple):
     released: int  # messages that no worker has taken
     queued: int = 0  # of the tenant's jobs, of all models
     free: Sequence[str] = ()  # workers, of any model
+    cap: int | None = None  # so many jobs of the tenant may be released at once, of all models
+    running: int = 0  # so many are
 
 
 class Workers(NamedTuple):
@@ -52,16 +54,23 @@ def wait_s(state: QueueState, workers: Workers, own_s: float) -> float:
     """Seconds until a worker begins the job, which takes ``own_s``; 0 while one is free for it.
 
     While the tenant's jobs up to this one are computed, each other tenant gets at most what is due to it by
-    its weight, and no more than it holds.
+    its weight, and no more than it holds. Nor does it begin before the tenant is below its cap.
     """
-    is_free = workers.busy < workers.total
+    is_free = workers.busy < workers.total and not _cap_wait_s(state)
     if is_free and not (state.released or state.own.jobs or state.others):
         return 0.0
     before_s = state.own.held_s
     due = (before_s + own_s) / state.own.weight
     others_s = sum(min(other.held_s, due * other.weight) for other in state.others)
     running_s = (state.released + HALF * workers.busy) * _mean_job_s(state)
-    return (running_s + before_s + others_s) / max(workers.total, 1)
+    return max((running_s + before_s + others_s) / max(workers.total, 1), _cap_wait_s(state))
+
+
+def _cap_wait_s(state: QueueState) -> float:
+    """Seconds until so many of the tenant's own jobs have ended that its cap leaves room for this one."""
+    if state.cap is None or state.running + state.own.jobs < state.cap:
+        return 0.0
+    return (HALF * state.running + state.own.jobs) * state.own.job_s / max(state.cap, 1)
 
 
 def _mean_job_s(state: QueueState) -> float:

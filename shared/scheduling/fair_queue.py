@@ -63,4 +63,6 @@ class FairQueue(Releaser):
         found = json.loads(self._call("state", model, tenant, priority, self._ageing_s, job_id))
         own = TenantQueue(**found["own"])
         others = [queue for name, queue in queues.items() if name != tenant]
-        return QueueState(own, others, found["released"], found["queued"], found.get("free", []))
+        cap = int(found["cap"]) if "cap" in found else None
+        free = found.get("free", [])
+        return QueueState(own, others, found["released"], found["queued"], free, cap, found["running"])

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: The latest times that are kept of each kind, and for how long after the last one.
 KEPT, KEPT_S = 64, 30 * 86_400
+#: The largest of fewer ratios may be exceeded by more than a tenth of further ones: nothing is corrected.
+MIN_RATIOS = 9
 #: Whether a free worker could take the job at once.
 ETA_KINDS = ("idle", "queued")
 #: Of a model that nobody has run yet: a step of one row by its pixels, and all else of a job.
@@ -92,8 +94,11 @@ class MeasuredTimes:
         pipe = self._redis.pipeline(transaction=False)
         for kind in kinds.values():
             pipe.lrange(keys.measured(spec.model, kind), 0, -1)
-        found = [quantiles_of(_numbers(values)) for values in pipe.execute()]
-        return Measured(dict(zip(kinds, found, strict=True)))
+        found = dict(zip(kinds, (list(_numbers(values)) for values in pipe.execute()), strict=True))
+        for kind in ETA_KINDS:
+            if len(found[f"ratio_{kind}"]) < MIN_RATIOS:
+                found[f"ratio_{kind}"] = []
+        return Measured({kind: quantiles_of(values) for kind, values in found.items()})
 
 
 class Measured:
@@ -104,7 +109,7 @@ class Measured:
 
     @property
     def ratios(self) -> dict[str, Quantiles | None]:
-        """How long ended jobs took, by their estimates; by kind of estimate."""
+        """How long ended jobs took, by their estimates, if these are enough; by kind of estimate."""
         return {kind: self._found[f"ratio_{kind}"] for kind in ETA_KINDS}
 
     def device_s(self, spec: JobSpec, *, is_loaded: bool = True) -> Quantiles:

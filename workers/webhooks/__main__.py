@@ -1,13 +1,15 @@
-"""``python -m workers.webhooks``: the process that sends webhooks. Any number of them may run."""
+"""``python -m workers.webhooks``: the process that sends webhooks, and ends late jobs. Any number may run."""
 
 import logging
 import os
 import signal
 import socket
 import threading
+from functools import partial
 
 from redis.exceptions import RedisError
 
+from shared.jobs.store import JobStore
 from shared.logs import configure_logs
 from shared.metrics import publish
 from shared.periodic_thread import PeriodicThread
@@ -18,6 +20,7 @@ from shared.webhooks.deliveries import DeliveryStore
 from shared.webhooks.dispatchers import PREFIX
 from shared.webhooks.endpoint_store import EndpointStore
 from shared.webhooks.targets import Targets
+from workers.webhooks.deadlines import EVERY_S, fail_late_jobs
 from workers.webhooks.dispatcher import Dispatcher
 from workers.webhooks.job_events import JobEvents
 from workers.webhooks.sender import Sender
@@ -58,6 +61,8 @@ def main() -> None:
         except RedisError as error:
             log.warning("metrics not published", extra={"error": type(error).__name__})
 
+    jobs = JobStore(redis, settings)
+    PeriodicThread("deadlines", EVERY_S, partial(fail_late_jobs, jobs)).start()
     PeriodicThread("metrics", settings.heartbeat_s, publish_metrics, call_at_start=True).start()
     log.info("webhooks are sent")
     dispatcher.run(stopping)

@@ -319,6 +319,12 @@ local function note_attempt(ended)
   end
 end
 
+-- Whether the deadline of its request has passed.
+local function is_late()
+  local deadline = redis.call('ZSCORE', DEADLINES, id)
+  return deadline and tonumber(deadline) < tonumber(now)
+end
+
 -- Another attempt may generate it; a job that somebody cancelled meanwhile is over.
 -- A loss of infrastructure is not the job's fault, and is counted apart.
 local function requeue(is_infrastructure, ended)
@@ -499,13 +505,18 @@ end
 local holder = field('attempt')
 
 if verb == 'claim' then
-  -- ARGV: token, worker, version of records, max attempts, max losses, failure
-  local token, worker, version, max, max_losses, failure = unpack(arg)
+  -- ARGV: token, worker, version of records, max attempts, max losses, failure after these, failure of a late job
+  local token, worker, version, max, max_losses, failure, late = unpack(arg)
   if status == 'running' and holder == token then return 'claimed' end
   if status ~= 'queued' then return status or 'unreadable' end
   if (tonumber(field('version')) or 1) > tonumber(version) then return 'newer' end
   redis.call('ZREM', unsent, id)
   redis.call('ZREM', unrunnable, id)
+  if late and is_late() then
+    redis.call('HSET', job, 'error', late)
+    finish('failed')
+    return 'failed'
+  end
   local losses = count('infrastructure_losses')
   if count('attempts') - losses - count('hand_overs') >= tonumber(max) or losses >= tonumber(max_losses) then
     redis.call('HSET', job, 'error', field('last_error') or failure)
@@ -570,8 +581,7 @@ if verb == 'advance' then
     emit('progress', cjson.encode({step = tonumber(arg[2]), total = tonumber(arg[3])}))
   end
   if field('cancel') then return 'cancel' end
-  local deadline = redis.call('ZSCORE', DEADLINES, id)
-  if deadline and tonumber(deadline) < tonumber(now) then return 'deadline' end
+  if is_late() then return 'deadline' end
   if arg[4] == '1' then held.keep_device(id) return 'go' end
   if held.is_preempted(id, field('first_step_at')) then return 'preempt' end
   return 'go'

@@ -232,6 +232,11 @@ do
     return found
   end
 
+  -- The tenant's cap, or nil, and how many of its jobs are released.
+  function held.released(tenant)
+    return number(redis.call('HGET', limits_of(tenant), 'max_running_jobs')), redis.call('SCARD', released_of(tenant))
+  end
+
   -- A job has succeeded: how long it took, by its estimate.
   function held.note_ratio(id, took_s)
     local found = redis.call('HMGET', record(id), 'model', 'eta_s', 'eta_kind')

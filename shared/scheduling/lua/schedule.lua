@@ -254,8 +254,11 @@ if command == 'state' then
   local job = id ~= '' and held.read(id)
   local order = job and job.order or held.next_order(priority, ageing_s, true)
   local free_now = redis.call('ZRANGEBYSCORE', free, now, '+inf')
+  local cap, running = held.released(tenant)
   return cjson.encode({
     own = held.before(model, tenant, order),
+    cap = cap,
+    running = running,
     released = redis.call('LLEN', common_queue(model)),
     queued = redis.call('ZCARD', 'swift:tenant:' .. tenant .. ':jobs:queued'),
     free = #free_now > 0 and free_now or nil,  -- an empty list would be written as an object

@@ -8,7 +8,7 @@ from shared import keys
 from shared.errors import AttemptLost, Conflict, JobCancelled, NotFound
 from shared.jobs.events import stream_events
 from shared.jobs.options import LoraLoading
-from shared.jobs.record import Failure
+from shared.jobs.record import Failure, JobScheduling
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
 from shared.keys import LOCAL
@@ -339,3 +339,11 @@ def test_workers_that_were_silent_at_once_cost_no_attempt_that_counts(jobs: JobS
             say()
     job = jobs.get(job_id)
     assert (job.attempts, job.infrastructure_losses, job.hand_overs) == (2, 2, 0)
+
+
+def test_a_late_job_is_claimed_by_nobody(jobs: JobStore) -> None:
+    job_id, _ = jobs.create(SPEC, scheduling=JobScheduling(deadline_s=0.001), tenant=LOCAL)
+    eventually(lambda: job_id in jobs.past_deadline())
+    assert jobs.claim(job_id, "unet1@a") is None
+    job = jobs.get(job_id)
+    assert (job.status, job.attempts, job.error and job.error.code) == ("failed", 0, "deadline_passed")

@@ -20,7 +20,8 @@ from tests.shared.jobs.records import spec
     ],
 )
 def test_the_work_of_a_job_is_steps_times_rows_times_pixels(changes: dict[str, Any], units: int) -> None:
-    assert work_of(spec(**changes)).units == units
+    work = work_of(spec(**changes))
+    assert work.steps * work.rows * work.pixels == units
 
 
 def test_only_jobs_whose_steps_take_equally_long_have_one_shape() -> None:

@@ -39,6 +39,19 @@ def test_a_heavy_tenant_waits_for_less_of_the_others() -> None:
     assert heavy < light
 
 
+@pytest.mark.parametrize(("before", "running", "waits_s"), [(10, 1, 2 * 10.5), (0, 1, 2 * 0.5), (0, 0, 0.0)])
+def test_a_tenant_with_a_cap_waits_for_its_own_jobs_on_an_idle_fleet(
+    before: int, running: int, waits_s: float
+) -> None:
+    capped = state(before)._replace(cap=1, running=running)
+    assert wait_s(capped, Workers(8, running), 2.0) == pytest.approx(waits_s)
+
+
+def test_a_cap_that_is_not_reached_makes_nothing_later() -> None:
+    plain = state(3, released=2)
+    assert wait_s(plain._replace(cap=8, running=2), Workers(2, 2), 2.0) == wait_s(plain, Workers(2, 2), 2.0)
+
+
 def test_without_a_worker_nobody_knows() -> None:
     assert estimate_eta(state(), Workers(0, 0), OWN, {}) is None
 

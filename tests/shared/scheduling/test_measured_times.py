@@ -61,6 +61,16 @@ def test_what_is_no_time_is_not_counted(measured: MeasuredTimes, control: Redis)
     assert device_s(measured, spec()).p50 == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("count", range(1, 10))
+def test_estimates_are_corrected_once_nine_ratios_are_known(
+    count: int, measured: MeasuredTimes, control: Redis
+) -> None:
+    ratios = [float(n) for n in range(1, count + 1)]
+    control.rpush(keys.measured("m", f"{keys.ETA_RATIO}idle"), *ratios)
+    found = measured.read(spec()).ratios["idle"]
+    assert found == (None if count < 9 else (5.0, 9.0))
+
+
 @given(st.lists(st.floats(0, 100), min_size=10, max_size=200))
 def test_quantiles_are_values_that_enough_do_not_exceed(values: list[float]) -> None:
     found = quantiles_of(values)

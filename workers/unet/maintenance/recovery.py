@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from shared import keys
 from shared.catalog.entries import Catalog
 from shared.catalog.schedulers import SCHEDULERS
-from shared.errors import CatalogGone, DeadlinePassed, JobUnreadable, SwiftError
+from shared.errors import CatalogGone, JobUnreadable, SwiftError
 from shared.jobs.record import RECORD_VERSION, Failure, Job
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
@@ -100,8 +100,7 @@ def recover(
     A job that no worker could run for ``grace_s`` is failed instead. Younger jobs than ``settled_s`` are left
     alone.
     """
-    for job_id in jobs.past_deadline():  # a running one is ended by its worker
-        jobs.fail(job_id, Failure.of(DeadlinePassed("no worker had ended it by the deadline of its request")))
+    jobs.fail_late()
     lost = set(jobs.orphans())
     checked: set[str] = set()
     if jobs.redis.set(keys.RECOVERY, 1, nx=True, ex=READ_EVERY_S):
