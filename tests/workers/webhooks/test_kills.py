@@ -1,4 +1,4 @@
-"""Real dispatchers, killed at any moment: every event arrives, and repeats have the id of the first."""
+"""Real processes, killed at any moment: every event arrives, and repeats have the id of the first."""
 
 import os
 import signal
@@ -7,8 +7,11 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 
+import psutil
 import pytest
 from redis import Redis
 
@@ -19,11 +22,13 @@ from shared.keys import LOCAL
 from shared.settings import ROOT, Settings
 from shared.webhooks.endpoint import EVENTS, JobWebhook
 from shared.webhooks.endpoint_store import EndpointStore
+from tests.api.gunicorn_server import call, environment, serving
 from tests.shared.jobs.records import spec
 from tests.workers.webhooks.receiver import Received, Receiver, status
 
 #: The lease of a delivery is four of these: so long a killed dispatcher's rests.
 TIMEOUT_S = 0.5
+JOBS = 40
 
 
 @pytest.fixture
@@ -159,3 +164,67 @@ def test_a_dispatcher_that_is_told_to_stop_finishes_what_it_sends(
         assert dispatchers.process.wait(60) == 0
     delivery = control.hgetall(keys.webhook_delivery("local", "default", f"msg_{job_id}_cancelled"))
     assert (delivery["status"], delivery["attempts"]) == ("delivered", "1")
+
+
+def create_several(jobs: JobStore, url: str) -> list[str]:
+    webhook = JobWebhook(url=url, events=list(EVENTS))
+    return [jobs.create(spec(), webhook=webhook, tenant=LOCAL)[0] for _ in range(JOBS)]
+
+
+def told_of(control: Redis, job_ids: list[str]) -> set[str]:
+    """The ids of the webhooks that these jobs, as they stand, have to have."""
+    ids = set()
+    for job_id in job_ids:
+        record = control.hgetall(keys.job(job_id))
+        if record.get("started_at"):
+            ids.add(f"msg_{job_id}_started")
+        if record["status"] == "cancelled":
+            ids.add(f"msg_{job_id}_cancelled")
+    return ids
+
+
+def receive(settings: Settings, receiver: Receiver, count: int) -> set[str]:
+    """The ids of the first webhooks that a dispatcher sends."""
+    with dispatching(settings):
+        return {receiver.next().id for _ in range(count)}
+
+
+@pytest.mark.parametrize("answers", [0, 7])
+def test_what_an_api_process_wrote_before_it_was_killed_is_told(
+    settings: Settings, control: Redis, receiver: Receiver, answers: int
+) -> None:
+    jobs = JobStore(control, settings)
+    job_ids = create_several(jobs, receiver.url())
+    with serving(environment(settings)) as (port, pid), ThreadPoolExecutor(8) as clients:
+
+        def cancel(job_id: str) -> None:
+            with suppress(OSError, HTTPException):  # it was killed meanwhile
+                call(port, "POST", f"/v1/jobs/{job_id}/cancel")
+
+        asked = [clients.submit(cancel, job_id) for job_id in job_ids]
+        for one in asked[:answers]:
+            one.result()
+        for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+            process.kill()
+    wanted = told_of(control, job_ids)
+    assert answers <= len(wanted)
+    assert control.xlen(keys.WEBHOOK_EVENTS) == len(wanted)
+    assert receive(settings, receiver, len(wanted)) == wanted
+
+
+@pytest.mark.parametrize("ended", [1, 5, 20])
+def test_what_a_worker_wrote_before_it_was_killed_is_told(
+    settings: Settings, control: Redis, receiver: Receiver, ended: int
+) -> None:
+    job_ids = create_several(JobStore(control, settings), receiver.url())
+    words = [sys.executable, "-m", "tests.workers.webhooks.ending_jobs", *job_ids]
+    environ = {**inherit(variables_of(settings)), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        for _ in range(ended):
+            assert worker.stdout.readline()
+        worker.kill()
+    wanted = told_of(control, job_ids)
+    assert len(wanted) >= 2 * ended
+    assert control.xlen(keys.WEBHOOK_EVENTS) == len(wanted)
+    assert receive(settings, receiver, len(wanted)) == wanted
