@@ -126,7 +126,8 @@ def test_a_finished_job_has_images_receipt_and_timeline(client: FlaskClient, ser
     job = client.get(f"/v1/jobs/{job_id}").json
     url = f"/v1/jobs/{job_id}/images/0"
     assert job["status"] == "succeeded"
-    assert job["images"] == [{"url": url, "seed": 7, "width": 64, "height": 48, "sha256": "ab"}]
+    image = {"url": url, "content_type": "image/png", "seed": 7, "width": 64, "height": 48, "sha256": "ab"}
+    assert job["images"] == [image]
     assert job["timeline"] == [
         {"name": "denoise", "start_s": 0.5, "end_s": 1.25, "worker": "unet-1", "counts": {"evictions": 2}}
     ]
