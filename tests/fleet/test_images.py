@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from diffusers import (
 )
 from PIL import Image
 
+from shared.jobs.receipt import Receipt
 from shared.jobs.spec import JobSpec
 from tests.diffusers_peer import generate_with_diffusers, mask_image, source_image
 from tests.fleet.conftest import Client, control_image
@@ -122,7 +122,8 @@ def test_several_images_have_their_own_seeds(fleet: Client) -> None:
 def test_the_png_carries_its_receipt(fleet: Client) -> None:
     job = fleet.generate()
     png = fleet.get(job["images"][0]["url"]).content
-    assert json.loads(Image.open(io.BytesIO(png)).info["receipt"]) == job["receipt"]
+    stored = Receipt.model_validate_json(Image.open(io.BytesIO(png)).info["receipt"])
+    assert stored == Receipt.model_validate(job["receipt"])
 
 
 def test_progress_is_told_as_it_happens_and_can_be_resumed(fleet: Client) -> None:

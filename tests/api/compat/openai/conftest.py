@@ -20,7 +20,7 @@ from tests.api.services import image_file, receipt_of
 Work = Callable[[Services, Attempt], None]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it would publish metrics into the servers of other tests
 def port(servers: Settings) -> Iterator[int]:
     """Of an API of this folder's tests."""
     variables = {"SWIFT_OPENAI_MODELS": "sd-turbo=emoji-sd", "SWIFT_MAX_IMAGES": "4"}
