@@ -17,9 +17,10 @@ def helper_is_idle(control: Redis) -> Iterator[None]:
         name=HELPER, kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd"],
         loaded=["emoji-sd"], jobs=[], utilization=0.0, started_at=0.0, version="0",
     )  # fmt: skip
+    control.flushdb()  # no worker is free while jobs wait, such as those that tests of the API have left
     publish_heartbeat(control, beat, 60)
     availability = Availability(control)
-    availability.register_free(HELPER, beat.serves, 60)
+    assert availability.register_free(HELPER, beat.serves, 60)
     yield
     availability.register_busy(HELPER, beat.serves, 60)
     remove_worker(control, HELPER)
