@@ -88,8 +88,7 @@ class Proxy:
 
     def _ask(self, number: int, client: socket.socket, server: socket.socket) -> None:
         for data in _received(client):
-            if self._is_silent(number):
-                break
+            self._wait_if_silent(number)
             if self.is_down:
                 _reset(client)
                 break
@@ -99,8 +98,7 @@ class Proxy:
     def _answer(self, number: int, server: socket.socket, client: socket.socket) -> None:
         passed = 0
         for data in _received(server):
-            if self._is_silent(number):
-                break
+            self._wait_if_silent(number)
             self._hold(len(data))
             if self.cuts and passed + len(data) > self.cut_after_bytes:
                 self.cuts -= 1
@@ -114,12 +112,9 @@ class Proxy:
         _shut(server)
         _shut(client)
 
-    def _is_silent(self, number: int) -> bool:
-        """Whether a connection passes nothing; if so, once the proxy is closed: until then it stays open."""
-        is_silent = number <= self._silent
-        if is_silent:
+    def _wait_if_silent(self, number: int) -> None:
+        if number <= self._silent:
             self._closed.wait()
-        return is_silent
 
     def _hold(self, count: int) -> None:
         with self._connected:

@@ -185,7 +185,8 @@ def test_an_acknowledgement_is_waited_for_less_than_a_lease(residual: Redis, end
         publication = publisher.publish(request, [ResponseEnvelope(make_response(1), STORED)])
         # When it is waited for, then it is sent again over another one
         publisher.wait(publication)
-    assert residual.llen(responses_key(request)) == 2
+        # Before the proxy is closed: it then passes on what it holds
+        assert residual.llen(responses_key(request)) == 2
 
 
 def test_a_step_that_a_restarted_server_did_not_know_is_answered_when_asked_again(
