@@ -32,10 +32,10 @@ SATURATED ?=
 PRIORITIES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit test-gpu fuzz chaos parity lint format bench bench-quick train lock clean
+.PHONY: help demo up down test test-programs test-unit test-gpu fuzz chaos parity lint format bench bench-quick train lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## install, start the fleet, generate one image, stop
 	@$(BIN)/python -m infra.local demo
@@ -46,8 +46,11 @@ up: $(INSTALLED) ## run the fleet until Ctrl-C or make down; DETACH=1: in the ba
 down: $(INSTALLED) ## stop the fleet of make up
 	@$(BIN)/python -m infra.local down
 
-test: $(INSTALLED) ## every test: real Redis, real S3, real workers
+test: $(INSTALLED) test-programs ## every test: real Redis, real S3, real workers
 	$(BIN)/pytest $(SPREAD)
+
+test-programs: ## install Node's packages and Chromium for tests; say what is missing
+	@infra/setup/node_and_chromium.sh
 
 test-unit: $(INSTALLED) ## tests that need no server: in a minute
 	$(BIN)/pytest $(SPREAD) --unit
@@ -89,6 +92,7 @@ clean: ## remove the installation, all state and all caches
 	@$(PYTHON) -m infra.local.home_lock $${SWIFT_HOME:-.run}
 	@$(PYTHON) -m infra.local.home_lock .run
 	rm -rf .venv .run demo.png build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name node_modules -prune -exec rm -rf {} +
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 lock: ## write infra/requirements.lock again, after a change of pyproject.toml or infra/constraints.txt

@@ -22,6 +22,7 @@ from infra.local.servers import (
 )
 from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
+from tests.node_scripts import MISSING, NodeScripts, are_installed
 from tests.tiers import SERVER_FIXTURES, is_integration
 
 # One thread, as a worker of the default settings: more would compete with the real workers, and
@@ -112,6 +113,14 @@ def cuda() -> Any:
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
     return find_device("cuda")
+
+
+@pytest.fixture(scope="session")
+def node() -> NodeScripts:
+    """Scripts of ``tests/node``; what uses them is skipped where Node is missing."""
+    if not are_installed():
+        pytest.skip(MISSING)
+    return NodeScripts()
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a wheel, unpacked as an installation would."""
     folder = tmp_path_factory.mktemp("packaging")
     source, site = folder / "source", folder / "site"
-    left_out = shutil.ignore_patterns(".*", "tests", "build", "*.egg-info", "__pycache__", "results")
+    made = ("build", "*.egg-info", "__pycache__", "node_modules", "results")
+    left_out = shutil.ignore_patterns(".*", "tests", *made)
     shutil.copytree(ROOT, source, ignore=left_out)
     subprocess.run(
         [sys.executable, "-c", BUILD, str(folder)], cwd=source, check=True, capture_output=True, timeout=120
