@@ -1,7 +1,7 @@
 """`/v1/jobs`: submit, read, list, cancel and delete jobs."""
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
@@ -19,7 +19,7 @@ from api.schemas.submission import Submission
 from api.server.threads import run_inline
 from api.services import Services
 from api.submission.submit import estimate_submission, submit
-from shared.errors import JobUnreadable
+from shared.errors import JobUnreadable, ScopeMissing
 from shared.jobs.record import Job, JobEstimate, Status
 
 #: Hashing more than this takes longer than other clients should wait.
@@ -71,6 +71,7 @@ class JobQuery(Query):
     status: Status | None = None
     limit: int = Field(50, ge=1, le=200)
     cursor: str | None = Field(None, description="`next_cursor` of the page before")
+    tenants: Literal["own", "all"] = Field("own", description="`all`: jobs of every tenant; for admins")
     fields: Annotated[list[JobField], BeforeValidator(_split)] = Field(
         list(SUMMARY),
         max_length=len(SUMMARY) * 2,
@@ -164,12 +165,15 @@ def _cancel(services: Services, job_id: str) -> Response:
 
 def _page(services: Services, query: JobQuery) -> JobPage:
     """A page of a list; fields that the query does not name stay ``None``."""
+    who = current_principal()
+    if query.tenants == "all" and not who.is_admin:
+        raise ScopeMissing("jobs of all tenants are listed to keys with scope admin")
     page, cursor = services.jobs.page(
         status=query.status,
         limit=query.limit,
         cursor=query.cursor,
         fields=stored_fields(query.fields),
-        tenant=current_principal().tenant,
+        tenant=None if query.tenants == "all" else who.tenant,
     )
     positions = _queue_positions(services, page) if "queue_position" in query.fields else {}
     summaries = [JobSummary.of(job, positions.get(job.id), query.fields) for job in page]
@@ -181,13 +185,13 @@ def _answer(services: Services, job: Job) -> JobResponse:
 
 
 def _queue_positions(services: Services, jobs: list[Job]) -> dict[str, int]:
-    """Positions among the queued jobs of their tenant, counted from 1, of those jobs that are queued."""
-    queued = [job.id for job in jobs if job.status == "queued"]
+    """Positions among the queued jobs of each one's tenant, counted from 1, of those jobs that are queued."""
+    queued = {job.id: job.tenant for job in jobs if job.status == "queued"}
     if not queued:
         return {}
-    queue = services.jobs.list_of(jobs[0].tenant, "queued")
+    queues = {tenant: services.jobs.list_of(tenant, "queued") for tenant in set(queued.values())}
     pipe = services.control.pipeline(transaction=False)
-    for job_id in queued:
-        pipe.zrank(queue, job_id)
+    for job_id, tenant in queued.items():
+        pipe.zrank(queues[tenant], job_id)
     ranks = dict(zip(queued, pipe.execute(), strict=True))
     return {job_id: rank + 1 for job_id, rank in ranks.items() if rank is not None}

@@ -41,6 +41,7 @@ JobField = Literal[
     "receipt",
     "timeline",
     "request",
+    "tenant",
 ]
 SUMMARY: tuple[JobField, ...] = get_args(JobField)[:12]
 #: Fields of the job store that a field of a list is made of, where the names differ.
@@ -73,6 +74,7 @@ class JobSummary(BaseModel):
     receipt: Receipt | None = None
     timeline: list[SpanResponse] | None = None
     request: JobSpec | None = None
+    tenant: str | None = None
 
     @classmethod
     def of(cls, job: Job, queue_position: int | None, fields: Collection[JobField]) -> Self:

@@ -210,4 +210,5 @@ FIELD_VALUES: dict[str, Callable[[Job, int | None], Any]] = {
     "receipt": lambda job, _: job.receipt,
     "timeline": lambda job, _: [_since(job.created_at, span) for span in job.timeline],
     "request": lambda job, _: job.spec,
+    "tenant": lambda job, _: job.tenant,
 }

@@ -337,6 +337,17 @@ def test_an_upload_straight_to_s3_is_completed_by_who_began_it(two: TwoTenants) 
     assert form["key"].startswith(f"uploads/tenants/{STRANGER}/style.safetensors/")
 
 
+def test_jobs_of_all_tenants_are_listed_to_admins_only(two: TwoTenants, tenants_app: OpenAPI) -> None:
+    query = "/v1/jobs?tenants=all&fields=tenant,queue_position"
+    own = two.stranger.post("/v1/jobs", json={"prompt": "a cat"}).json["id"]
+    listed = client_of(tenants_app, two.services, keys.LOCAL, ("admin",)).get(query).json["jobs"]
+    assert {job["tenant"] for job in listed} == {OWNER, STRANGER}
+    assert {job["id"]: job["queue_position"] for job in listed}[own] == 1  # in the queue of its tenant
+    refused = two.stranger.get(query)
+    assert (refused.status_code, refused.json["code"]) == (403, "scope_missing")
+    assert [job["id"] for job in two.stranger.get("/v1/jobs?tenants=own").json["jobs"]] == [own]
+
+
 def test_the_fleet_names_jobs_and_loras_of_others_to_admins_only(
     two: TwoTenants, tenants_app: OpenAPI
 ) -> None:
