@@ -45,6 +45,12 @@ CONTROLNET_MEANT = {
     **_all("guidance_end", "end", "end_percent", "ending_control_step"),
     **_all("image", "input_image", "image_base64", "image_url", "url"),
 }
+PREPROCESS_MEANT = {
+    **_all("preprocessor", "module", "processor", "controlnet_module", "name"),
+    **_all("preprocessor_options", "options", "parameters", "params"),
+    **_all("image", "control_image", "input_image", "image_base64", "image_url", "url", "images"),
+    **_all("width and height", "size", "resolution", "processor_res", "detect_resolution"),
+}
 LORA_MEANT = {
     **_all("scale", "weight", "strength", "strength_model", "adapter_weight", "multiplier"),
     **_all("name", "lora", "lora_name", "adapter_name", "model", "path", "id", "file"),

@@ -56,7 +56,7 @@ RequestSeed = Annotated[Seed, BeforeValidator(_explain_negative)]
 #: A month at most: a job that waits is kept for longer.
 DeadlineSeconds = Annotated[Finite, Field(gt=0, le=2_592_000)]
 #: How a request sends an image.
-_IMAGE = (
+IMAGE_DESCRIPTION = (
     "base64 of a PNG, JPEG or WebP (a data: URL is accepted), or `sha256:` and the hash of an image"
     " that is stored"
 )
@@ -68,7 +68,7 @@ class ControlNetRequest(RequestFields, ControlNetOptions):
     aliases = CONTROLNET_ALIASES
     meant = CONTROLNET_MEANT
 
-    image: ImageText = Field(description=_IMAGE)
+    image: ImageText = Field(description=IMAGE_DESCRIPTION)
 
     @field_validator("preprocessor")
     @classmethod
@@ -133,7 +133,7 @@ class JobRequest(RequestFields, JobOptions):
     )
     num_images: ImageCount = 1
     image: ImageText | None = Field(
-        None, description=f"the image to start from: {_IMAGE}; its size is the default size"
+        None, description=f"the image to start from: {IMAGE_DESCRIPTION}; its size is the default size"
     )
     mask_image: ImageText | None = Field(
         None, description="white where the image is generated anew, black where it stays; sent as `image` is"

@@ -1,7 +1,7 @@
 """Preprocessors and their options: each turns an image into a control image.
 
 Only those that need no model. Names and defaults are those of sd-webui-controlnet and controlnet_aux; options
-of OpenCV's functions have OpenCV's names. `workers.unet.control_images.preprocessors` computes them.
+of OpenCV's functions have OpenCV's names. `shared.control_images.preprocessors` computes them.
 """
 
 from collections.abc import Mapping

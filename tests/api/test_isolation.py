@@ -73,6 +73,7 @@ OPERATIONS: dict[str, Names] = {
     "POST /v1/images/edits": "its own",
     "POST /v1/images/variations": "nothing",
     "GET /v1/controlnets": "nothing",
+    "POST /v1/controlnets/preprocess": "its own",
     "GET /v1/tenants": "admin",
     "POST /v1/tenants": "admin",
     "GET /v1/tenants/<id>": "admin",

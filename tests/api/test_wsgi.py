@@ -18,7 +18,7 @@ from shared.settings import ROOT, Settings
 from shared.storage.lora_names import STAGED
 from shared.storage.object_store import PART_BYTES, Bucket
 from tests.api.gunicorn_server import call, environment, open_stream, serving
-from tests.api.services import safetensors
+from tests.api.services import base64_of, image_file, safetensors
 
 MAX_RSS_BYTES = 120 << 20
 EVENT_STREAMS = 2
@@ -181,6 +181,16 @@ def test_a_client_that_goes_away_gives_its_event_stream_back(server: tuple[int, 
         assert time.monotonic() < deadline, "the streams are not given back"
         late, told = open_stream(server[0], job_id)
         late.close()
+
+
+def test_the_first_control_maps_of_a_process_may_be_asked_for_at_once(strict_api: tuple[int, int]) -> None:
+    # They load OpenCV, in threads beside the loop of greenlets.
+    body = {"image": base64_of(image_file((512, 512))), "preprocessor": "canny"}
+    with ThreadPoolExecutor(8) as clients:
+        path = "/v1/controlnets/preprocess"
+        answers = list(clients.map(lambda _: call(strict_api[0], "POST", path, body), range(8)))
+    assert [answer.status for answer, _ in answers] == [200] * 8
+    assert len({png for _, png in answers}) == 1
 
 
 def test_the_process_stays_small(server: tuple[int, int]) -> None:

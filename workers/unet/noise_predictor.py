@@ -11,7 +11,7 @@ from workers.families.base import Conditioning
 from workers.families.guidance import CFGBranch
 from workers.families.staged_forward import Residuals, run_to_end
 from workers.unet.attempt_context import AttemptContext
-from workers.unet.control_images.control_images import ControlImage, read_control_images
+from workers.unet.control_images import ControlImage, read_control_images
 from workers.unet.controlnet.attach import find_unloaded
 from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer

@@ -1,6 +1,6 @@
 """Images of jobs, streamed from the image bucket: generated images, control images and control maps."""
 
-from flask import Response, request
+from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, Field
@@ -10,6 +10,8 @@ from api.json_response import json_response
 from api.openapi import operation_id
 from api.routes.conditional import is_known
 from api.routes.images.archive import CHUNK_BYTES, archive_etag, image_file_name, write_archive
+from api.routes.images.binary_answers import accepted_type, binary_answer
+from api.routes.images.preprocess import add_preprocess
 from api.routes.jobs import JobPath
 from api.schemas.job_responses import ImageList, images_of, map_of
 from api.schemas.problems import error_responses
@@ -20,19 +22,10 @@ from shared.jobs.record import ENDED, Job, StoredImage
 from shared.jobs.spec import ControlNetSpec
 from shared.keys import control_key
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-#: The same bytes by another name: client generators know binary answers by it.
-OCTETS = "application/octet-stream"
-PNG_FILE = {
-    "description": "The image, a PNG by either type",
-    "content": dict.fromkeys((media_type(PNG), OCTETS), _BINARY),
-}
-IMAGE_FILE = {
-    "description": "The image, in the `output_format` of its job",
-    "content": dict.fromkeys((*map(media_type, OUTPUT_FORMATS), OCTETS), _BINARY),
-}
+PNG_FILE = binary_answer("The image, a PNG by either type", media_type(PNG))
+IMAGE_FILE = binary_answer("The image, in the `output_format` of its job", *map(media_type, OUTPUT_FORMATS))
 ZIP = "application/zip"
-ARCHIVE = {"description": "A ZIP file by either type", "content": dict.fromkeys((ZIP, OCTETS), _BINARY)}
+ARCHIVE = binary_answer("A ZIP file by either type", ZIP)
 
 
 class ImagePath(BaseModel):
@@ -79,6 +72,7 @@ def images_api(services: Services) -> APIBlueprint:
         return _send_archive(services, job)
 
     _add_control_images(api, services)
+    add_preprocess(api, services)
     return api
 
 
@@ -121,8 +115,7 @@ def _send(services: Services, key: str, sha256: str, name: str) -> Response:
             size, body = services.images.open(key)
         except NotFound:
             raise ImageGone("the image was deleted: its time is over") from None
-        own = media_type(format_of_name(key))
-        mimetype = request.accept_mimetypes.best_match((own, OCTETS), own)
+        mimetype = accepted_type(media_type(format_of_name(key)))
         response = Response(body.iter_chunks(CHUNK_BYTES), mimetype=mimetype)
         response.call_on_close(body.close)
         response.content_length = size
@@ -138,9 +131,7 @@ def _send_archive(services: Services, job: Job) -> Response:
         return _cached(Response(status=304), etag, services)
     if not all(services.images.exists(image.key) for image in job.images):
         raise ImageGone("the images were deleted: their time is over")
-    response = Response(
-        write_archive(job, services.images), mimetype=request.accept_mimetypes.best_match((ZIP, OCTETS), ZIP)
-    )
+    response = Response(write_archive(job, services.images), mimetype=accepted_type(ZIP))
     response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.zip"'
     response.vary.add("Accept")
     return _cached(response, etag, services)

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from shared.catalog.preprocessors import NONE
+from shared.control_images.control_map import control_map_of
 from shared.jobs.spec import ControlNetSpec, JobSpec
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
@@ -39,7 +40,7 @@ def read_control_images(
         name, png = _read(controlnet, images, tenant)
         if controlnet.control_map is None and controlnet.preprocessor != NONE:
             with timeline.span(controlnet.preprocessor):
-                png = _preprocess(controlnet, png, size)
+                png = control_map_of(png, controlnet.preprocessor, controlnet.preprocessor_options, size=size)
             name = sha256(png)
             images.put(control_key(name, tenant), png, content_type="image/png")
         with Image.open(io.BytesIO(png)) as image:
@@ -52,13 +53,3 @@ def _read(controlnet: ControlNetSpec, images: Bucket, tenant: str) -> tuple[str,
     """The control map if it is known already, as in a replay, else the submitted image."""
     name = controlnet.control_map or controlnet.image
     return name, images.get(control_key(name, tenant))
-
-
-def _preprocess(controlnet: ControlNetSpec, png: bytes, size: tuple[int, int]) -> bytes:
-    """The control map of an image, as PNG; resized first, so that an edge is one pixel wide at any size."""
-    # Imported here, as it loads OpenCV, which other jobs do not need.
-    from workers.unet.control_images.preprocessors import compute_control_map
-
-    with Image.open(io.BytesIO(png)) as image:
-        resized = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    return compute_control_map(resized, controlnet.preprocessor, controlnet.preprocessor_options)

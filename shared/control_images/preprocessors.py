@@ -1,7 +1,7 @@
 """Computes control maps, by the preprocessors of `shared.catalog.preprocessors`.
 
-Each takes the image's bytes, ``(h, w, 3)``, and returns the control map's of the same shape. Only jobs with a
-preprocessor load this module: OpenCV takes some 25 MB of memory.
+Each takes the image's bytes, ``(h, w, 3)``, and returns the control map's of the same shape. Only the first
+control map of a process loads this module: OpenCV and numpy take tens of megabytes.
 """
 
 import io

@@ -1,0 +1,41 @@
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from api.schemas.preprocess_request import PreprocessRequest
+from api.server.threads import T
+from api.services import Services
+from api.submission.images.control_maps import compute_control_map
+from shared.keys import LOCAL
+from tests.api.services import base64_of, image_file
+
+
+class CountingThreads:
+    """Runs work in the caller's thread, and counts how much of it there is at once."""
+
+    def __init__(self) -> None:
+        self.most = self.calls = self._now = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        with self._lock:
+            self.calls += 1
+            self._now += 1
+            self.most = max(self.most, self._now)
+        try:
+            return work()
+        finally:
+            with self._lock:
+                self._now -= 1
+
+
+def test_images_are_decoded_and_maps_computed_off_the_loop_few_at_once(services: Services) -> None:
+    threads = CountingThreads()
+    offloading = replace(services, offload=threads)
+    request = PreprocessRequest(image=base64_of(image_file()), preprocessor="canny")
+    with ThreadPoolExecutor(8) as clients:
+        maps = set(clients.map(lambda _: compute_control_map(request, offloading, LOCAL), range(8)))
+    assert len(maps) == 1
+    assert threads.calls == 16
+    assert threads.most <= 4
