@@ -31,10 +31,11 @@ Address = tuple[str, int]
 
 
 class Api(NamedTuple):
-    """A running one: where it is asked, and gunicorn's process."""
+    """A running one: where it is asked, gunicorn's process, and its control Redis."""
 
     address: Address
     pid: int
+    redis_url: str
 
 
 #: Starts an API with these options of gunicorn, under a name for its log.
@@ -90,7 +91,7 @@ def running_api(
             if time.monotonic() > deadline:
                 raise CheckFailed("the API is not ready")
             time.sleep(0.1)
-        yield Api(address, process.pid)
+        yield Api(address, process.pid, environment["SWIFT_REDIS_URL"])
 
 
 def ask(
