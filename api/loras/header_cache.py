@@ -1,7 +1,8 @@
 """Caches the headers of LoRA files, one entry for each version: the bytes of an ETag never change."""
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -66,6 +67,11 @@ class LoraHeaderCache:
                 if not left:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    def cached(self, stats: Sequence[ObjectStat]) -> list[InspectedHeader]:
+        """What is known of each object without reading it; of one that was not read lately neither."""
+        stored: Any = self._redis.mget([_key(self._bucket, stat) for stat in stats]) if stats else []
+        return [next(iter(read_all(InspectedHeader, [text])), InspectedHeader()) for text in stored]
 
     def store(self, stat: ObjectStat, info: LoraInfo) -> None:
         """Store what is already known of a version."""

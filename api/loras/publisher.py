@@ -73,7 +73,7 @@ class LoraPublisher:
         self._lora_headers.store(stat, received.info)
         if upload:
             self._control.set(_upload_key(name, tenant, upload), stat.etag, ex=COMPLETED_S)
-        return PublishedLora(LoraDetail.of(name, stat, received.info, bound), is_new)
+        return PublishedLora(LoraDetail.of(name, stat, self._loras.name, received.info, bound), is_new)
 
     def completed(self, name: str, tenant: str, upload: str) -> LoraDetail | None:
         """The LoRA that an upload has become; raises `Conflict` if it was replaced or deleted since."""
@@ -86,7 +86,8 @@ class LoraPublisher:
             lora = None
         if lora is None or lora.stat.etag != etag:
             raise Conflict(f"upload {upload!r} is complete, and LoRA {name!r} was replaced or deleted since")
-        return LoraDetail.of(name, lora.stat, found.checked(), own_max_async_steps(lora.stat))
+        bound = own_max_async_steps(lora.stat)
+        return LoraDetail.of(name, lora.stat, self._loras.name, found.checked(), bound)
 
 
 def _upload_key(name: str, tenant: str, upload: str) -> str:

@@ -56,7 +56,12 @@ def loras_api(services: Services) -> APIBlueprint:
         found = list(islice(loras, query.limit + 1))
         page = found[: query.limit]
         cursor = page[-1].stat.key.removeprefix(folder_of(who.tenant)) if len(found) > len(page) else None
-        return json_response(LoraPage(loras=[LoraResponse.listed(lora) for lora in page], next_cursor=cursor))
+        headers = services.lora_headers.cached([lora.stat for lora in page])
+        listed = [
+            LoraResponse.listed(lora, bucket.name, header.info, header.problem)
+            for lora, header in zip(page, headers, strict=True)
+        ]
+        return json_response(LoraPage(loras=listed, next_cursor=cursor))
 
     @api.get(
         "/v1/loras/<name>",
@@ -66,8 +71,10 @@ def loras_api(services: Services) -> APIBlueprint:
     def read_lora(path: LoraPath) -> Response:
         """Rank and parts are read from the file's header; `problem` says why a file is not a LoRA."""
         (stat, _), found = services.lora_headers.get_or_read(path.name, current_principal().tenant)
-        is_unchanged = is_known(stat.etag)
-        response = Response(status=304) if is_unchanged else json_response(_detail(path.name, stat, found))
+        if is_known(stat.etag):
+            response = Response(status=304)
+        else:
+            response = json_response(_detail(path.name, stat, bucket.name, found))
         response.set_etag(stat.etag, weak=True)  # weak: it is the object's, not the response's
         return response
 
@@ -87,11 +94,11 @@ def loras_api(services: Services) -> APIBlueprint:
     return api
 
 
-def _detail(name: str, stat: ObjectStat, found: InspectedHeader) -> LoraDetail:
+def _detail(name: str, stat: ObjectStat, bucket: str, found: InspectedHeader) -> LoraDetail:
     try:
-        return LoraDetail.of(name, stat, found.checked(), own_max_async_steps(stat))
+        return LoraDetail.of(name, stat, bucket, found.checked(), own_max_async_steps(stat))
     except InvalidLora as error:
-        return LoraDetail.of(name, stat, problem=str(error))
+        return LoraDetail.of(name, stat, bucket, problem=str(error))
 
 
 def _publisher(services: Services) -> LoraPublisher:

@@ -1,7 +1,7 @@
 """Paths, queries and responses of the routes of LoRAs."""
 
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, Field
 
@@ -9,7 +9,8 @@ from api.openapi import Query
 from api.schemas.lora_name import LoraName
 from shared.storage.lora_base_model import Family
 from shared.storage.lora_header import LoraInfo
-from shared.storage.loras import ListedLora
+from shared.storage.lora_names import owner_of
+from shared.storage.loras import ListedLora, version_of
 from shared.storage.object_store import ObjectStat
 
 
@@ -34,14 +35,26 @@ class LoraResponse(BaseModel):
     size_bytes: int
     etag: str
     modified: datetime
+    version: str = Field(description="identifies exactly these bytes, as in `lora_inventory` of `/v1/fleet`")
+    public: bool = Field(description="of all tenants; false: of one tenant alone")
+    family: Family | None = Field(None, description="of the base model it was trained for, if known")
+    rank: int | None = Field(
+        None, description="the largest of its modules; null in a list: its header was not read lately"
+    )
     problem: str | None = Field(None, description="why this object cannot be used as a LoRA")
 
     @classmethod
-    def listed(cls, lora: ListedLora) -> "LoraResponse":
-        """The response for an object of the bucket."""
+    def listed(cls, lora: ListedLora, bucket: str, info: LoraInfo | None, why_not: str) -> "LoraResponse":
+        """The response for an object of ``bucket``.
+
+        ``info`` is what its header was found to tell, ``why_not`` why that is no LoRA's; neither: not read.
+        """
         name, stat, problem = lora
         return LoraResponse(
-            name=name, size_bytes=stat.size_bytes, etag=stat.etag, modified=stat.modified, problem=problem
+            **_object_fields(name, stat, bucket),
+            family=info and info.family,
+            rank=info and info.rank,
+            problem=problem or why_not or None,
         )
 
 
@@ -56,9 +69,7 @@ class LoraDetail(LoraResponse):
     """A LoRA and the contents of its header."""
 
     tensors: int | None = None
-    rank: int | None = Field(None, description="the largest of its modules")
     parts: list[str] = Field([], examples=[["unet"]])
-    family: Family | None = Field(None, description="of the base model it was trained for, if known")
     cross_attention_dim: int | None = None
     embeddings: list[str] = Field([], description="in its file, but not applied", examples=[["style"]])
     max_async_steps: int | None = Field(None, description="its own limit, for every job that names none")
@@ -69,18 +80,27 @@ class LoraDetail(LoraResponse):
         cls,
         name: str,
         stat: ObjectStat,
+        bucket: str,
         info: LoraInfo | None = None,
         bound: int | None = None,
         problem: str | None = None,
     ) -> Self:
-        """The response for an object and what is known of it."""
+        """The response for an object of ``bucket`` and what is known of it."""
         return cls(
-            name=name,
-            size_bytes=stat.size_bytes,
-            etag=stat.etag,
-            modified=stat.modified,
+            **_object_fields(name, stat, bucket),
             max_async_steps=bound,
             sha256=stat.metadata.get("sha256"),
             problem=problem,
             **(info.model_dump() if info else {}),
         )
+
+
+def _object_fields(name: str, stat: ObjectStat, bucket: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "size_bytes": stat.size_bytes,
+        "etag": stat.etag,
+        "modified": stat.modified,
+        "version": version_of(bucket, name, stat.etag, stat.key),
+        "public": owner_of(stat.key) is None,
+    }

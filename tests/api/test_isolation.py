@@ -275,6 +275,8 @@ def test_loras_that_are_listed_and_suggested_are_public_or_the_tenants_own(two: 
         [("anime", large), ("style", small)],
         [("anime", large), ("style", large), ("zebra", small)],
     ]
+    public = {one["name"]: one["public"] for one in two.owner.get("/v1/loras").json["loras"]}
+    assert public == {"anime": True, "style": False}
     unknown = two.stranger.post("/v1/jobs", json={"prompt": "a cat", "loras": [{"name": "x"}]}).json
     assert "known are anime, style, zebra" in unknown["detail"]
 

@@ -9,6 +9,7 @@ from api.app import create_app
 from api.loras.header_cache import TRIES, TTL_S, LoraHeaderCache
 from api.services import Services
 from shared.keys import LOCAL
+from shared.storage.loras import version_of
 from shared.storage.object_store import Bucket, ByteRange, ObjectStat
 from tests.api.services import OCTETS, lora, safetensors, upload
 
@@ -17,8 +18,28 @@ def test_a_file_put_there_by_any_s3_client_appears(client: FlaskClient, services
     services.loras.put("paper.safetensors", lora(), content_type=OCTETS)
     (listed,) = client.get("/v1/loras").json["loras"]
     assert (listed["name"], listed["size_bytes"]) == ("paper", len(lora()))
-    assert set(listed) == {"name", "size_bytes", "etag", "modified", "problem"}
+    fields = {"name", "size_bytes", "etag", "modified", "version", "public", "family", "rank", "problem"}
+    assert set(listed) == fields
     assert client.get("/v1/loras/paper").json["rank"] == 4
+
+
+def test_a_list_says_what_is_known_of_each_header(client: FlaskClient, services: Services) -> None:
+    for name, data in {"broken": b"hello, world", "paper": lora(rank=8)}.items():
+        services.loras.put(f"{name}.safetensors", data, content_type=OCTETS)
+    unread = client.get("/v1/loras").json["loras"]
+    assert [(one["rank"], one["problem"]) for one in unread] == [(None, None), (None, None)]
+    read = [client.get(f"/v1/loras/{name}").json for name in ("broken", "paper")]
+    broken, paper = client.get("/v1/loras").json["loras"]
+    assert broken["problem"] == read[0]["problem"]
+    assert (paper["rank"], paper["problem"]) == (8, None)
+    assert paper.items() <= read[1].items()
+
+
+def test_a_lora_says_its_version_as_the_fleet_does(client: FlaskClient, services: Services) -> None:
+    upload(client, "anime", lora())
+    [listed] = client.get("/v1/loras").json["loras"]
+    assert listed["version"] == version_of(services.loras.name, "anime", listed["etag"])
+    assert listed["public"]
 
 
 def test_loras_are_listed_in_pages(client: FlaskClient, services: Services) -> None:
