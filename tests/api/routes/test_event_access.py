@@ -116,7 +116,8 @@ def test_a_stream_of_a_real_server_is_closed_when_its_key_is_revoked(servers: Se
     with serving({**environment(servers), **own}) as (port, _):
         path = "/v1/tenants/local/keys"
         made = json.loads(call(port, "POST", path, {"scopes": ["jobs"]}, **bearer())[1])
-        request = f"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {made['key']}\r\n\r\n"
+        headers = ["Host: localhost", f"Authorization: Bearer {made['key']}", "Connection: close"]
+        request = "\r\n".join(["GET /v1/events HTTP/1.1", *headers, "", ""])
         with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
             client.sendall(request.encode())
             assert client.recv(65536).startswith(b"HTTP/1.1 200")
