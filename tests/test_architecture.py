@@ -7,8 +7,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
+from shared.settings import Settings
+from tests.api.gunicorn_server import environment
 from tests.source_tree import (
     PACKAGES,
     SOURCES,
@@ -57,6 +57,13 @@ LIBRARY_PRIVATES = {
 }
 #: Public, in spite of the underscore: documented methods of the standard library.
 DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace"}
+#: Imports modules one after the other; prints each, and what it should not have loaded.
+LOADED = """
+import importlib, sys
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+    print(module, *sorted({"torch", "numpy", "diffusers"} & set(sys.modules)))
+"""
 #: Modules of ``shared`` that only one side uses.
 ONE_SIDED = {
     "shared.image_files.xmp": "workers write it, and the command line, which is neither side, reads it",
@@ -221,17 +228,14 @@ def test_families_import_no_role_of_a_worker() -> None:
     assert guilty == []
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "api.wsgi",
-        "shared.jobs.store",
-        "shared.storage.object_store",
-        "shared.messaging.celery_app",
-        "infra.local.up",
-    ],
-)
-def test_api_shared_and_the_local_stack_do_not_load_torch(module: str) -> None:
-    code = f"import sys, {module}; print(sorted({{'torch', 'numpy', 'diffusers'}} & set(sys.modules)))"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert printed.stdout.strip() == "[]"
+def test_api_shared_and_the_local_stack_do_not_load_torch(servers: Settings) -> None:
+    modules = ["shared.jobs.store", "shared.storage.object_store", "shared.messaging.celery_app"]
+    modules += ["infra.local.up", "api.wsgi"]
+    printed = subprocess.run(
+        [sys.executable, "-c", LOADED, *modules],
+        env=environment(servers),  # which `api.wsgi` asks when it is imported
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout.splitlines() == modules
