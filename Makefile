@@ -32,7 +32,7 @@ SATURATED ?=
 PRIORITIES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-programs test-unit test-gpu fuzz chaos parity lint format bench bench-quick train lock clean
+.PHONY: help demo up down test test-programs test-unit test-gpu fuzz chaos parity console lint format bench bench-quick train lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ chaos: $(INSTALLED) ## kill, stop, starve and fill a fleet under load for MINUTE
 	$(BIN)/python -m infra.chaos --minutes $(MINUTES) --seed $(SEED) --unet-workers $(UNETS) \
 		--controlnet-workers $(CONTROLNETS) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SATURATED),--saturated) \
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(PRIORITIES),--priorities)
+
+console: ## build the console's page into api/console/static, with Node and npm
+	npm --prefix api/console ci --ignore-scripts --no-audit --no-fund --silent
+	node api/console/build.js
 
 lint: $(INSTALLED) ## style, types, layers
 	$(BIN)/ruff check

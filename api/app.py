@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as Redirect
 from api import openapi
 from api.auth import audit, authentication
 from api.compat.openai.routes import openai_api
+from api.console.routes import console_api
 from api.middleware import compression, cors, errors, hosts, request_body, request_metrics
 from api.middleware.access_log import AccessLog
 from api.middleware.strict_json import StrictJson
@@ -73,6 +74,7 @@ def create_app(services: Services) -> OpenAPI:
     for blueprint in BLUEPRINTS:
         app.register_api(blueprint(services))
     app.register_blueprint(openai_api(services))
+    app.register_blueprint(console_api())
 
     @lru_cache(16)
     def document_at(prefix: str) -> str:

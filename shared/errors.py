@@ -149,6 +149,12 @@ class NotFound(SwiftError):
     status = 404
 
 
+class NoPreview(NotFound):
+    """A job has no preview, or none yet."""
+
+    code = "no_preview"
+
+
 class JobUnreadable(SwiftError):
     """The record of a job is damaged, or of a newer version; it can be cancelled and deleted."""
 

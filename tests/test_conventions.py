@@ -10,7 +10,7 @@ TEST_NAME_LENGTH = 86
 #: Methods of a logger that take a text first.
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 #: Folders that are laid out by what they need to run, not by module.
-FOLDERS_OF_THEIR_OWN = {"fleet", "fuzz", "parity"}
+FOLDERS_OF_THEIR_OWN = {"console", "fleet", "fuzz", "parity"}
 #: Files whose subject is several modules, a process or the repository itself.
 SEVERAL_MODULES = {
     "tests/api/middleware/test_malformed.py",

@@ -12,6 +12,7 @@ SERVER_FIXTURES = frozenset({"servers"})
 INTEGRATION = frozenset(
     TESTS / path
     for path in (
+        "console",
         "fleet",
         "fuzz",
         "infra/bench/parts",

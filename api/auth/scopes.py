@@ -39,6 +39,7 @@ NEEDED: Mapping[str, Needed] = {
     "session.log_in": OPEN,
     "health": OPEN,
     "health.metrics": METRICS,
+    "console": OPEN,
     "document": OPEN,
     "docs": OPEN,
     "openapi": OPEN,

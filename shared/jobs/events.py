@@ -70,7 +70,7 @@ def follow_jobs(
     while reader.open:
         if time.monotonic() >= watch_at:
             watch_at = time.monotonic() + RENEW_WATCH_S
-            _watch(redis, reader.open)
+            watch(redis, reader.open)
         events = reader.read(block_s)
         yield from events
         if not events:
@@ -111,6 +111,14 @@ def latest_event(redis: "Redis", tenant: str) -> str:
 def ended_jobs(redis: "Redis", job_ids: Collection[str], after: str) -> dict[str, str]:
     """The status of those jobs that have no event after the id ``after``, and will have none."""
     return _ended(redis, dict.fromkeys(job_ids, after))
+
+
+def watch(redis: "Redis", job_ids: Collection[str]) -> None:
+    """Have workers publish previews of the jobs for a while."""
+    pipe = redis.pipeline(transaction=False)
+    for job_id in job_ids:
+        pipe.set(keys.watched(job_id), 1, ex=WATCH_S)
+    pipe.execute()
 
 
 class _JobEvents:
@@ -187,14 +195,6 @@ def _ended(redis: "Redis", positions: dict[str, str]) -> dict[str, str]:
         if later == [] and (status is None or status in ENDED):
             ended[job_id] = status or "deleted"
     return ended
-
-
-def _watch(redis: "Redis", job_ids: Collection[str]) -> None:
-    """Have workers publish previews of the jobs for a while."""
-    pipe = redis.pipeline(transaction=False)
-    for job_id in job_ids:
-        pipe.set(keys.watched(job_id), 1, ex=WATCH_S)
-    pipe.execute()
 
 
 def _is_kept(redis: "Redis", stream: str, event_id: str) -> bool:

@@ -46,6 +46,7 @@ def test_the_document_names_the_whole_contract(document: dict[str, Any]) -> None
         "GET /v1/jobs/{id}",
         "DELETE /v1/jobs/{id}",
         "POST /v1/jobs/{id}/cancel",
+        "GET /v1/jobs/{id}/preview",
         "GET /v1/jobs/{id}/images.zip",
         "GET /v1/jobs/{id}/images",
         "GET /v1/jobs/{id}/images/{n}",

@@ -46,6 +46,7 @@ OPERATIONS: dict[str, Names] = {
     "GET /v1/jobs/<id>/events": "a tenant's",
     "GET /v1/events": "a tenant's",
     "GET /v1/usage": "its own",
+    "GET /v1/jobs/<id>/preview": "a tenant's",
     "GET /v1/jobs/<id>/images": "a tenant's",
     "GET /v1/jobs/<id>/images.zip": "a tenant's",
     "GET /v1/jobs/<id>/images/<int:n>": "a tenant's",
@@ -88,6 +89,8 @@ OPERATIONS: dict[str, Names] = {
     "POST /v1/session": "nothing",
     "GET /v1/session": "its own",
     "DELETE /v1/session": "its own",
+    "GET /": "nothing",
+    "GET /console/<name>": "nothing",
     "GET /healthz": "nothing",
     "GET /readyz": "nothing",
     "GET /metrics": "its own",
@@ -136,6 +139,7 @@ def two(tenants_app: OpenAPI, services: Services) -> TwoTenants:
     job_id = owner.post("/v1/jobs", json=request).json["id"]
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
+    attempt.preview(base64_of(image_file()), 1)
     key = keys.image_key(job_id, attempt.token, 0)
     services.images.put(key, image_file(), content_type="image/png")
     succeed(attempt, [StoredImage(key=key, seed=7, width=64, height=64, sha256="a" * 64)])

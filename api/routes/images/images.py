@@ -12,6 +12,7 @@ from api.routes.conditional import is_known
 from api.routes.images.archive import CHUNK_BYTES, archive_etag, image_file_name, write_archive
 from api.routes.images.binary_answers import accepted_type, binary_answer
 from api.routes.images.preprocess import add_preprocess
+from api.routes.images.preview import add_preview
 from api.routes.jobs import JobPath
 from api.schemas.job_responses import ImageList, images_of, map_of
 from api.schemas.problems import error_responses
@@ -73,6 +74,7 @@ def images_api(services: Services) -> APIBlueprint:
 
     _add_control_images(api, services)
     add_preprocess(api, services)
+    add_preview(api, services)
     return api
 
 

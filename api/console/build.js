@@ -1,0 +1,35 @@
+// Bundles the page: `node build.js [FOLDER]` writes index.html, console.js and console.css, by default into static/.
+// The same sources give the same bytes on every machine; a test compares them with what is committed.
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { build } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const folder = resolve(process.argv[2] ?? join(here, "static"));
+
+const { outputFiles } = await build({
+  absWorkingDir: here,
+  entryPoints: { console: "src/main.js", "console-style": "src/styles/main.css" },
+  bundle: true,
+  minify: true,
+  format: "esm",
+  target: ["es2022"],
+  legalComments: "none",
+  charset: "utf8",
+  outdir: "static",
+  write: false,
+});
+
+// The page names both files with a hash of their bytes, so that browsers may keep them for ever.
+let page = readFileSync(join(here, "src/index.html"), "utf8");
+mkdirSync(folder, { recursive: true });
+for (const { path, contents } of outputFiles) {
+  const name = path.endsWith(".css") ? "console.css" : "console.js";
+  const hash = createHash("sha256").update(contents).digest("hex").slice(0, 12);
+  page = page.replace(`console/${name}`, `console/${name}?v=${hash}`);
+  writeFileSync(join(folder, name), contents);
+}
+writeFileSync(join(folder, "index.html"), page);

@@ -1,0 +1,134 @@
+import { signal } from "@preact/signals";
+
+import { request } from "./api.js";
+import { notify } from "./components/toast.js";
+import { onEvent } from "./events.js";
+
+const FIELDS =
+  "status,created_at,started_at,finished_at,queue_position,progress,model,prompt,images,error,warnings,priority,estimate";
+const PAGE = 50;
+/** Changes of more jobs than this at once are read as a list. */
+const FEW = 4;
+const GATHER_MS = 200;
+
+/** The latest jobs of the tenant, newest first: a Map from id to summary, kept current by the event stream. */
+export const jobs = signal(new Map());
+/** Asks for the jobs before those of `jobs`; `null`: there are none. */
+export const olderCursor = signal(null);
+/** Whether the list has been read. */
+export const areJobsLoaded = signal(false);
+
+const changed = new Set();
+let timer = null;
+
+/** Keep `jobs` current from now on. */
+export function startJobs() {
+  const ends = [
+    onEvent("reset", () => loadJobs().catch(() => {})),
+    onEvent("status", ({ job, status }) => {
+      patchJob(job, { status });
+      if (status !== "running" || !jobs.value.has(job)) refresh(job);
+    }),
+    onEvent("progress", ({ job, step, total }) => patchJob(job, { progress: { step, total } })),
+    onEvent("done", ({ job }) => refresh(job)),
+  ];
+  return () => ends.forEach((end) => end());
+}
+
+/** Read the newest jobs; raises ApiError. */
+export async function loadJobs() {
+  const page = await request(`v1/jobs?limit=${PAGE}&fields=${FIELDS}`);
+  jobs.value = new Map(page.jobs.map((job) => [job.id, job]));
+  olderCursor.value = page.next_cursor;
+  areJobsLoaded.value = true;
+}
+
+/** Add the page of jobs before those that are there; raises ApiError. */
+export async function loadOlderJobs() {
+  if (olderCursor.value === null) return;
+  const page = await request(`v1/jobs?limit=${PAGE}&fields=${FIELDS}&cursor=${encodeURIComponent(olderCursor.value)}`);
+  jobs.value = new Map([...jobs.value, ...page.jobs.map((job) => [job.id, job])]);
+  olderCursor.value = page.next_cursor;
+}
+
+/** Read one job again, and put it into `jobs`; `undefined` if it is gone. */
+export async function loadJob(id) {
+  try {
+    const full = await request(`v1/jobs/${id}`);
+    const job = { ...full, model: full.request.model, prompt: full.request.prompt };
+    putJob(job);
+    return job;
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    const others = new Map(jobs.value);
+    others.delete(id);
+    jobs.value = others;
+    return undefined;
+  }
+}
+
+/** Cancel a job; what goes wrong is shown as a toast. */
+export async function cancelJob(id) {
+  try {
+    await request(`v1/jobs/${id}/cancel`, { method: "POST" });
+  } catch (error) {
+    notify(`The job was not cancelled: ${error.detail}`, "bad");
+  }
+}
+
+/** Delete a job with its images; what goes wrong is shown as a toast. Returns whether it is gone. */
+export async function deleteJob(id) {
+  try {
+    await request(`v1/jobs/${id}`, { method: "DELETE" });
+  } catch (error) {
+    if (error.status !== 404) {
+      notify(`The job was not deleted: ${error.detail}`, "bad");
+      return false;
+    }
+  }
+  const others = new Map(jobs.value);
+  others.delete(id);
+  jobs.value = others;
+  return true;
+}
+
+/** Whether a job of this status will change by itself. */
+export function isLive(status) {
+  return status === "queued" || status === "running";
+}
+
+/** The address of the latest preview of a running job; a new one after each step. */
+export function previewUrl(job) {
+  return `v1/jobs/${job.id}/preview?step=${job.progress?.step ?? 0}`;
+}
+
+/** The address of image `n` of a job. */
+export function imageUrl(id, n) {
+  return `v1/jobs/${id}/images/${n}`;
+}
+
+function patchJob(id, fields) {
+  const job = jobs.value.get(id);
+  if (job) jobs.value = new Map(jobs.value).set(id, { ...job, ...fields });
+}
+
+function putJob(job) {
+  if (jobs.value.has(job.id)) jobs.value = new Map(jobs.value).set(job.id, job);
+  else jobs.value = new Map([[job.id, job], ...jobs.value]);
+}
+
+function refresh(id) {
+  changed.add(id);
+  timer ??= setTimeout(readChanged, GATHER_MS);
+}
+
+async function readChanged() {
+  const ids = [...changed];
+  changed.clear();
+  timer = null;
+  try {
+    await (ids.length > FEW ? loadJobs() : Promise.all(ids.map(loadJob)));
+  } catch {
+    // The API does not answer: the stream is lost as well, and a `reset` follows.
+  }
+}

@@ -1,0 +1,43 @@
+"""The console in a browser, over the API as it is really run, with Redis and S3 and without workers."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from api.services import Services, connect
+from shared.catalog.catalog import read_catalog
+from shared.settings import Settings
+from tests.api.api_keys import BOOTSTRAP_KEY
+from tests.api.gunicorn_server import environment, serving
+from tests.browser import allowed_statuses, assert_accessible, browser, page, screenshot  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def api_only(servers: Settings) -> Iterator[str]:
+    """The address of an API without authentication, and without workers."""
+    with serving(environment(servers)) as (port, _):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def keyed_api(servers: Settings) -> Iterator[str]:
+    """The address of one that asks for keys; `BOOTSTRAP_KEY` has all scopes."""
+    keys = {"SWIFT_AUTH": "keys", "SWIFT_BOOTSTRAP_KEY": BOOTSTRAP_KEY, "SWIFT_AUTH_CACHE_S": "0.1"}
+    with serving({**environment(servers), **keys}) as (port, _):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def connected(servers: Settings) -> Services:
+    """Kept for the session: S3 clients take long to make."""
+    return connect(servers, read_catalog(servers.catalog))
+
+
+@pytest.fixture
+def services(connected: Services) -> Services:
+    """What the API is built on, emptied: for jobs, LoRAs and workers that a test makes up."""
+    connected.control.flushdb()
+    for bucket in (connected.loras, connected.images):
+        for stat in list(bucket.list()):
+            bucket.delete(stat.key)
+    return connected

@@ -1,0 +1,119 @@
+"""What all views have in common: navigation, login, theme, shortcuts."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from api.services import Services
+from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY
+from tests.browser import Screenshot
+
+VIEWS = {
+    "generate": "Generate",
+    "gallery": "Gallery",
+    "queue": "Queue",
+    "fleet": "Fleet",
+    "loras": "LoRAs",
+    "webhooks": "Webhooks",
+    "tenants": "Tenants",
+    "keys": "API keys",
+}
+
+
+def test_every_view_is_reached_by_its_link(
+    page: Page, api_only: str, services: Services, assert_accessible: Callable[[Page], None]
+) -> None:
+    page.goto(api_only)
+    for name, title in VIEWS.items():
+        page.get_by_role("navigation").get_by_role("link", name=title, exact=True).click()
+        expect(page.get_by_role("heading", level=1, name=title)).to_be_visible()
+        assert page.url == f"{api_only}/#/{name}"
+        expect(page.locator("h1")).to_have_count(1)
+        assert_accessible(page)
+
+
+def test_a_key_is_asked_for_where_the_api_asks_for_one(
+    page: Page,
+    keyed_api: str,
+    services: Services,
+    allowed_statuses: set[int],
+    assert_accessible: Callable[[Page], None],
+    screenshot: Screenshot,
+) -> None:
+    allowed_statuses.add(401)
+    page.goto(f"{keyed_api}/#/fleet")
+    field = page.get_by_label("API key")
+    expect(field).to_be_focused()
+    field.fill(UNKNOWN_KEY)
+    field.press("Enter")
+    expect(page.get_by_text("there is no such API key")).to_be_visible()
+    assert_accessible(page)
+    screenshot(page, "login")
+    field.fill(BOOTSTRAP_KEY)
+    field.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="Fleet")).to_be_visible()  # where the user was
+    # When the page is loaded again, the session's cookie is enough
+    page.reload()
+    expect(page.get_by_role("heading", level=1, name="Fleet")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_without_authentication_nobody_is_asked(page: Page, api_only: str, services: Services) -> None:
+    page.goto(api_only)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Log out")).to_have_count(0)
+
+
+def test_a_theme_is_kept(page: Page, api_only: str, services: Services) -> None:
+    page.goto(api_only)
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    light = page.evaluate(background)
+    page.get_by_text("dark", exact=True).click()
+    dark = page.evaluate(background)
+    assert dark != light
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert page.evaluate(background) == dark
+
+
+def test_shortcuts_go_to_views_and_are_listed(page: Page, api_only: str, services: Services) -> None:
+    page.goto(api_only)
+    expect(page.get_by_role("heading", level=1, name="Generate")).to_be_visible()
+    page.keyboard.press("g")
+    page.keyboard.press("q")
+    expect(page.get_by_role("heading", level=1, name="Queue")).to_be_visible()
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+@pytest.mark.parametrize("hash", ["", "#/nothing", "#/job/%zz"])
+def test_an_address_that_means_nothing_shows_a_view(
+    hash: str, page: Page, api_only: str, services: Services, allowed_statuses: set[int]
+) -> None:
+    allowed_statuses.add(404)
+    page.goto(f"{api_only}/{hash}")
+    expect(page.locator("h1")).to_have_count(1)
+
+
+def test_narrow_screens_have_a_menu(page: Page, api_only: str, services: Services) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(api_only)
+    link = page.get_by_role("link", name="Gallery")
+    expect(link).to_be_hidden()
+    page.get_by_role("button", name="Menu").click()
+    link.click()
+    expect(page.get_by_role("heading", level=1, name="Gallery")).to_be_visible()
+    expect(link).to_be_hidden()
+
+
+def test_a_connection_that_is_lost_is_shown(page: Page, api_only: str, services: Services) -> None:
+    page.route("**/v1/events", lambda route: route.fulfill(status=204))
+    page.goto(api_only)
+    expect(page.get_by_text("Connection lost")).to_be_visible()
+    page.unroute("**/v1/events")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
