@@ -37,6 +37,7 @@ SCHEDULING = (
     "swift:scheduling"  # hash: order of the latest held job; by model: virtual time, number of held jobs
 )
 DEADLINES = "swift:deadlines"  # sorted set: jobs that have not ended by when they must have
+UNCLAIMED = "swift:unclaimed"  # sorted set: released jobs that no worker has begun, by when released
 DELAYED = "swift:delayed"  # sorted set: jobs that were given back, by when they are held again
 
 TENANTS = "swift:tenants"  # sorted set: ids of tenants, in the order of letters

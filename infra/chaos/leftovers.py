@@ -23,7 +23,7 @@ LASTING = frozenset(
     {
         *(keys.JOBS, keys.UNRUNNABLE, keys.UNSENT, keys.LEAVING, keys.SERVER, keys.IMAGES),
         *(keys.CONTROL_IMAGES, keys.CONTROL_IMAGES_DELETED, keys.SWEEP_CURSORS, keys.MESSAGES_SEEN),
-        *(keys.SCHEDULING, keys.DEADLINES, keys.DELAYED),
+        *(keys.SCHEDULING, keys.DEADLINES, keys.DELAYED, keys.UNCLAIMED),
         *(keys.BINDINGS_SEEN, keys.WORKERS, keys.FREE_WORKERS, keys.PUBLISHERS, keys.RESERVED_QUEUES),
         *(keys.by_status(status) for status in STATUSES),
         *(f"{keys.jobs_of(keys.LOCAL)}:{status}" for status in STATUSES),

@@ -53,6 +53,13 @@ class Releaser:
         """Count no job against a tenant's cap that is gone without having ended; returns how many were."""
         return int(self._call("forget_ended", tenant))
 
+    def unclaimed(self, after_s: float, count: int) -> set[str]:
+        """Up to ``count`` jobs that were released longer ago and that no worker has begun.
+
+        Each has a message, or has lost it; jobs that earlier versions have released are not among them.
+        """
+        return set(self._call("unclaimed", after_s, count))
+
     def unplaced(self, job_ids: Sequence[str]) -> set[str]:
         """Those of ``job_ids`` that are not held: each has a message, or has lost it."""
         found: set[str] = set()

@@ -527,7 +527,7 @@ if verb == 'claim' then
   redis.call('HSET', job, 'attempt', token, 'worker', worker, 'started_at', now, 'renewed_at', now)
   redis.call('HDEL', job, 'preempted_by', 'first_step_at')
   redis.call('SET', lease, token, 'PX', lease_ms)
-  held.begin(id)
+  held.claim(id)
   move('running')
   return 'claimed'
 end

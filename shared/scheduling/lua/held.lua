@@ -14,6 +14,8 @@ do
   local time = redis.call('TIME')
   local now = time[1] + time[2] / 1e6
   local STATE, DELAYED = 'swift:scheduling', 'swift:delayed'
+  -- Released jobs that no worker has begun, by when they were released: a message is lost of these alone.
+  local UNCLAIMED = 'swift:unclaimed'
   -- What a tenant was given of one model counts for its jobs of another up to this, ahead of the others there:
   -- workers may serve different models, and then they do not compete.
   local MAX_LAG = 60
@@ -284,6 +286,7 @@ do
   end
 
   function held.unrelease(id, tenant)
+    redis.call('ZREM', UNCLAIMED, id)
     if redis.call('SREM', released_of(tenant), id) == 1 then held.compete(tenant) end
   end
 
@@ -298,6 +301,27 @@ do
     end
     if forgotten > 0 then held.compete(tenant) end
     return forgotten
+  end
+
+  -- Jobs that were released longer ago than this, so many at most, and that no worker has begun. Those are
+  -- forgotten of which a script of an earlier version has not said that they were begun, or are gone.
+  function held.unclaimed(seconds, count)
+    local found = {}
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', UNCLAIMED, 0, text(now - seconds), 'LIMIT', 0, count)) do
+      local job = held.read(id)
+      if job and job.status == 'queued' and job.model and not held.is_held(id, job.model, job.tenant) then
+        found[#found + 1] = id
+      else
+        redis.call('ZREM', UNCLAIMED, id)
+      end
+    end
+    return found
+  end
+
+  -- A worker has begun the job.
+  function held.claim(id)
+    redis.call('ZREM', UNCLAIMED, id)
+    held.begin(id)
   end
 
   -- A worker has begun the job, or nobody may: it waits for no other job's device.
@@ -404,6 +428,7 @@ do
     charge(model, tenant, job.left_s)
     redis.call('HSET', record(id), 'released_at', text(now), 'charged_s', text(job.charged_s + job.left_s))
     redis.call('SADD', released_of(tenant), id)
+    redis.call('ZADD', UNCLAIMED, text(now), id)
     take_out(id, model, tenant)
     if is_at_cap(tenant) then held.compete(tenant) end
   end

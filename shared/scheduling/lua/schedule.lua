@@ -283,6 +283,11 @@ if command == 'forget_ended' then
   return count
 end
 
+if command == 'unclaimed' then
+  -- ARGV: seconds, count. Returns so many jobs at most that were released longer ago, and that none has begun.
+  return held.unclaimed(tonumber(ARGV[2]), ARGV[3])
+end
+
 if command == 'unplaced' then
   -- ARGV: jobs. Returns those that are neither held nor delayed.
   local found = {}

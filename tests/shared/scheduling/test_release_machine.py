@@ -191,6 +191,9 @@ class Jobs(RuleBasedStateMachine):
         live = [job_id for job_id in messages if job_id in queued]  # of ended jobs messages may stay
         assert len(messages) == len(set(messages)), "a job was released twice"
         assert sorted([*held, *delayed, *live, *self.lost]) == sorted(queued)
+        unclaimed: Any = self.redis.zrange(keys.UNCLAIMED, 0, -1)
+        unsent: Any = self.redis.zrange(keys.UNSENT, 0, -1)
+        assert set(unclaimed) == {*live, *self.lost} - set(unsent), "not those that have or had a message"
 
     @invariant()
     def nothing_is_held_while_there_is_room(self) -> None:
@@ -225,8 +228,8 @@ class Jobs(RuleBasedStateMachine):
             self.jobs.script("delete", job_id)
         left = [
             key
-            for pattern in ("swift:held*", "swift:released*", "swift:delayed*", "swift:urgent*")
-            for key in self.redis.scan_iter(pattern)
+            for pattern in ("held", "released", "delayed", "urgent", "unclaimed")
+            for key in self.redis.scan_iter(f"swift:{pattern}*")
         ]
         assert left == []
 

@@ -5,7 +5,7 @@ every half second by default. It is safe to run in many workers at once: only on
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
@@ -17,12 +17,11 @@ from shared.errors import CatalogGone, JobUnreadable, SwiftError
 from shared.jobs.record import RECORD_VERSION, Failure, Job
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import unet_queue
 from shared.periodic_thread import PeriodicThread
 from shared.registry.workers import live_workers
 from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
-from workers.unet.maintenance.unacked import HELD_S, UNACKED, job_of, unacked_since
+from workers.unet.maintenance.lost_messages import find_lost_messages
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +94,7 @@ class Recovery:
 def recover(
     queue: FairQueue, jobs: JobStore, catalog: Catalog, grace_s: float, *, settled_s: float = SETTLED_S
 ) -> None:
-    """Find every queued job that is not held and has no message; a second message does no harm.
+    """Send every queued job again that is not held and has no message; a second message does no harm.
 
     A job that no worker could run for ``grace_s`` is failed instead. Younger jobs than ``settled_s`` are left
     alone.
@@ -104,7 +103,7 @@ def recover(
     lost = set(jobs.orphans())
     checked: set[str] = set()
     if jobs.redis.set(keys.RECOVERY, 1, nx=True, ex=READ_EVERY_S):
-        lost |= _without_message(queue, jobs, catalog, settled_s)
+        lost |= find_lost_messages(queue, jobs, catalog.models, settled_s=settled_s)
         checked = set(map(str, jobs.redis.zrange(keys.by_status("queued"), 0, OLDEST - 1)))
     if not lost | checked:
         return
@@ -163,32 +162,3 @@ def _fail_after_grace(jobs: JobStore, job_id: str, reason: SwiftError, grace_s: 
     if since is not None and now - since >= grace_s:
         log.error("job failed: nothing can run it", extra={"job": job_id, "code": reason.code})
         jobs.fail(job_id, Failure.of(reason))
-
-
-def _without_message(queue: FairQueue, jobs: JobStore, catalog: Catalog, settled_s: float) -> set[str]:
-    """Queued jobs whose message was lost with a worker.
-
-    kombu pops a message before it records it as unacknowledged: a kill in between loses it. And what a dead
-    worker held is given back only after the visibility timeout, which is hours.
-    """
-    redis, now = jobs.redis, jobs.now()
-    since = unacked_since(jobs)
-    settled = queue.unplaced(
-        list(map(str, redis.zrangebyscore(keys.by_status("queued"), 0, now - settled_s)))
-    )
-    if not settled:
-        return set()
-    waiting = settled - _queued(jobs, catalog.models)
-    held = [tag for tag, seen_at in since.items() if now - seen_at < HELD_S]
-    waiting -= set(map(job_of, redis.hmget(UNACKED, held))) if held else set()
-    if not waiting:
-        return set()
-    found = jobs.read(waiting).values()
-    return waiting - _queued(
-        jobs, {job.spec.model for job in found if isinstance(job, Job)} - {*catalog.models}
-    )
-
-
-def _queued(jobs: JobStore, models: Iterable[str]) -> set[str | None]:
-    """Jobs whose message is in the shared queue of one of ``models``."""
-    return {job_of(text) for model in models for text in jobs.redis.lrange(unet_queue(model), 0, -1)}

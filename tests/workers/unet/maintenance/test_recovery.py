@@ -155,6 +155,64 @@ def test_a_job_that_is_held_is_not_lost(jobs: JobStore, control: Redis, servers:
     assert queue.unplaced([released, held]) == {held}
 
 
+def hold_copies(control: Redis, job_id: str, count: int) -> None:
+    """Have so many jobs be held as ``job_id`` is, of 200 tenants."""
+    record: Any = control.hgetall(keys.job(job_id))
+    pipe = control.pipeline(transaction=False)
+    for n in range(count):
+        copy, tenant = f"{n:016x}", f"t{n % 200}"
+        pipe.hset(keys.job(copy), mapping={**record, "id": copy, "tenant": tenant})
+        pipe.zadd(keys.by_status("queued"), {copy: record["created_at"]})
+        pipe.zadd(keys.held("emoji-sd", tenant), {copy: record["order"]})
+    pipe.execute()
+
+
+def commands(control: Redis) -> int:
+    stats: Any = control.info("commandstats")
+    return sum(one["calls"] for one in stats.values())
+
+
+def test_recovery_takes_as_many_commands_whatever_is_held(
+    jobs: JobStore, control: Redis, servers: Settings
+) -> None:
+    # Given a fleet of one worker, and a job that is held behind another one
+    queue, cost = FairQueue(control, servers), {}
+    released, held = accept(jobs), accept(jobs)
+    for job_id in (released, held):
+        queue.place(job_id, "emoji-sd")
+    for count in (10, 1000, 10_000):
+        hold_copies(control, held, count)
+        recover_now(queue, jobs)
+        before = commands(control)
+        recover_now(queue, jobs)
+        cost[count] = commands(control) - before
+    # Then what it costs does not grow with what is held: a part of it is read each time
+    print(cost)
+    assert cost[10] < cost[1000]
+    assert cost[10_000] < 1.2 * cost[1000]
+    # And a message that is lost is missed at once
+    control.delete(unet_queue("emoji-sd"))
+    recover_now(queue, jobs)
+    assert released in in_queue(control) or control.zscore(keys.held("emoji-sd", LOCAL), released)
+    assert control.llen(unet_queue("emoji-sd")) == 1
+
+
+def test_a_queued_job_that_no_script_knows_is_found_in_its_portion(
+    jobs: JobStore, queue: FairQueue, control: Redis
+) -> None:
+    # Given a job that another version has released, or that was taken off its list by hand
+    job_id = accept(jobs)
+    queue.place(job_id, "emoji-sd")
+    control.delete(unet_queue("emoji-sd"), keys.UNCLAIMED)
+    recover_now(queue, jobs)
+    assert in_queue(control) == [job_id]
+    # When a worker of such a version begins it, then recovery forgets it by itself
+    claim(jobs, job_id)
+    control.zadd(keys.UNCLAIMED, {job_id: 1})
+    recover_now(queue, jobs)
+    assert control.exists(keys.UNCLAIMED) == 0
+
+
 def test_a_job_whose_deadline_has_passed_is_failed(jobs: JobStore, queue: FairQueue, control: Redis) -> None:
     late, _ = jobs.create(spec(), scheduling=JobScheduling(deadline_s=0.001), tenant=LOCAL)
     other, _ = jobs.create(spec(), scheduling=JobScheduling(deadline_s=600), tenant=LOCAL)
