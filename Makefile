@@ -23,6 +23,7 @@ EXAMPLES ?= 5000
 
 # Of a chaos run; its workers, and FAULTS=kill,sigterm for some of its faults alone. SATURATED=1: jobs always wait;
 # JOBS=1000: short ones, until so many are accepted. PRIORITIES=1: jobs of all priorities, some are preempted.
+# TENANTS=5: so many tenants with API keys have them.
 MINUTES ?= 5
 SEED ?= 1
 UNETS ?= 2
@@ -30,6 +31,7 @@ CONTROLNETS ?= 2
 FAULTS ?=
 SATURATED ?=
 PRIORITIES ?=
+TENANTS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test test-programs test-unit test-gpu fuzz chaos parity console lint format bench bench-quick train lock clean
@@ -67,7 +69,8 @@ fuzz: $(INSTALLED) ## the fuzzers at length (EXAMPLES=N inputs for each property
 chaos: $(INSTALLED) ## kill, stop, starve and fill a fleet under load for MINUTES=5, then check it
 	$(BIN)/python -m infra.chaos --minutes $(MINUTES) --seed $(SEED) --unet-workers $(UNETS) \
 		--controlnet-workers $(CONTROLNETS) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SATURATED),--saturated) \
-		$(if $(JOBS),--jobs $(JOBS)) $(if $(PRIORITIES),--priorities)
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(PRIORITIES),--priorities) \
+		$(if $(TENANTS),--tenants $(TENANTS))
 
 console: ## build the console's page into api/console/static, with Node and npm
 	npm --prefix api/console ci --ignore-scripts --no-audit --no-fund --silent

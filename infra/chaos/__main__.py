@@ -3,7 +3,8 @@
 ``--saturated`` keeps jobs waiting all the time, and does not wait for a worker that starts again before it
 ends the next one. ``--jobs N`` submits short jobs until N are accepted. The exit code is 1 if a job was lost,
 ended twice or gave another image, if an interrupted job was noticed too late, if a webhook did not tell of
-the end of one or was not signed, or if anything grew or was left over.
+the end of one or was not signed by its tenant's secret, if a tenant saw a job of another one, or if anything
+grew or was left over.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from infra.chaos.recipes import RECIPES
 from infra.chaos.report import Injected, Run, Setup, render
 from infra.chaos.resources import ResourceLog, grown
 from infra.chaos.target import Target, own_disk
+from infra.chaos.tenants import create_tenants
 from infra.chaos.traffic import Traffic, upload_loras
 from infra.chaos.webhooks import HOST, TIMEOUT_S, receiving_webhooks
 from infra.local.environment import read_env_file
@@ -94,11 +96,12 @@ def _run(target: Target, options: argparse.Namespace) -> Run:
     )
     fleet = f"{options.unet_workers} UNet and {options.controlnet_workers} ControlNet workers, {mode}"
     fleet += ", jobs of all priorities" if options.priorities else ""
+    fleet += f", {options.tenants} tenants with keys" if options.tenants else ""
     machine = str(describe_machine()["processor"])
     run = Run(Setup(options.minutes * 60, options.seed, fleet, machine), traffic.log)
     run.skipped = sorted(set(options.faults) - possible.keys())
-    url = target.stack.api_url
-    with receiving_webhooks(url, options.seed) as webhooks, ResourceLog(target) as resources:
+    url, submitters = target.stack.api_url, {one: target.headers(one) for one in target.submitters}
+    with receiving_webhooks(url, options.seed, submitters) as webhooks, ResourceLog(target) as resources:
         protect_from_cuts(target)
         before = resources.take()
         traffic.start()
@@ -112,6 +115,7 @@ def _run(target: Target, options: argparse.Namespace) -> Run:
         run.verdict = check.verdict
         run.verdict.kills = consequences.kills
         check.check_webhooks(webhooks)
+        check.check_tenants()
         check.check_interruptions(consequences.interruptions, is_accountable=set(weights) <= ACCOUNTABLE)
         check.check_leftovers()
         after = resources.take()
@@ -166,12 +170,14 @@ def _fleet(home: Path, has_own_disk: bool, options: argparse.Namespace) -> Itera
             "controlnet_workers": options.controlnet_workers,
             "webhook_private_targets": (HOST,),
             "webhook_timeout_s": TIMEOUT_S,
+            "auth": "keys" if options.tenants else "off",
             "max_attempts": 20,  # with a kill every few seconds, one job may be hit several times
         }
     )
     detach(settings)
     try:
-        yield Target(Stack(home=home, env=read_env_file(home / "env")), settings, has_own_disk)
+        stack = Stack(home=home, env=read_env_file(home / "env"))
+        yield Target(stack, settings, has_own_disk, create_tenants(stack, options.tenants))
     finally:
         stop(home)
 
@@ -190,6 +196,9 @@ def _parser() -> argparse.ArgumentParser:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--saturated", action="store_true", help="jobs wait for a worker all the time")
     kind.add_argument("--jobs", type=int, help="short jobs, until so many are accepted or MINUTES are over")
+    parser.add_argument(
+        "--tenants", type=int, default=0, help="so many with API keys, whose jobs these are; 0: no keys"
+    )
     parser.add_argument(
         "--priorities", action="store_true", help="jobs of all priorities: batch jobs are preempted"
     )

@@ -25,6 +25,7 @@ from infra.chaos.interruptions import (
 from infra.chaos.leftovers import POLL_S, find_leftovers, wait_until
 from infra.chaos.recipes import RECIPES
 from infra.chaos.target import ANSWER_S, Target, read_job
+from infra.chaos.tenants import check_isolation, check_receivers
 from infra.chaos.traffic import Accepted
 from infra.chaos.webhooks import DELIVERED_S, WebhookCounts, WebhookReceiver
 from shared import keys
@@ -107,9 +108,15 @@ class Check:
         """Whether every end of a job was told by a webhook that was taken, in all repeats with one id."""
         ended = {job_id: job["status"] for job_id, job in self._jobs.items() if job is not None}
         self.verdict.violations += receiver.violations(ended)
+        owners = {one.job_id: one.tenant for one in self._accepted}
+        self.verdict.violations += check_receivers(receiver.tenants, owners)
         # One that was taken while its dispatcher was stopped is sent again, and until then left over.
         wait_until(lambda: not self._target.control.exists(keys.WEBHOOK_TENANTS), DELIVERED_S)
         self.verdict.webhooks = receiver.counts()
+
+    def check_tenants(self) -> None:
+        """Whether any tenant sees a job of another one."""
+        self.verdict.violations += check_isolation(self._target, self._accepted)
 
     def check_leftovers(self) -> None:
         """What is left over of the jobs."""
@@ -119,7 +126,8 @@ class Check:
     def _read_images(self, one: Accepted, job: Mapping[str, Any], images: Images) -> None:
         for n, image in enumerate(job["images"]):
             try:
-                answer = requests.get(self._target.stack.api_url + image["url"], timeout=ANSWER_S)
+                url, headers = self._target.stack.api_url + image["url"], self._target.headers(one.tenant)
+                answer = requests.get(url, headers=headers, timeout=ANSWER_S)
                 answer.raise_for_status()
             except requests.RequestException as error:
                 self.verdict.violations.append(f"image {n} of job {one.job_id}: {error}")
@@ -198,7 +206,7 @@ def _ended_jobs(target: Target, accepted: Sequence[Accepted]) -> dict[str, dict[
     deadline = time.monotonic() + ENDED_S
     for one in accepted:
         while True:
-            job = read_job(target.stack.api_url, one.job_id)
+            job = read_job(target.stack.api_url, one.job_id, target.headers(one.tenant))
             if job is None or job["status"] in ENDED or time.monotonic() > deadline:
                 break
             time.sleep(POLL_S)

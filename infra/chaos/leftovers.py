@@ -27,14 +27,14 @@ LASTING = frozenset(
         *(keys.BINDINGS_SEEN, keys.WORKERS, keys.FREE_WORKERS, keys.PUBLISHERS, keys.RESERVED_QUEUES),
         *(keys.by_status(status) for status in STATUSES),
         *(f"{keys.jobs_of(keys.LOCAL)}:{status}" for status in STATUSES),
-        *(keys.jobs_of(keys.LOCAL), keys.JOB_TENANTS),
+        *(keys.jobs_of(keys.LOCAL), keys.JOB_TENANTS, keys.TENANTS, keys.AUDIT),
         *(keys.WEBHOOK_EVENTS, keys.WEBHOOK_OWNERS, keys.webhooks(keys.LOCAL)),
         *(keys.MODELS, keys.LAST_EVENT, keys.USAGE_TOTALS, keys.USAGE_SERIES),
         "unacked_mutex",
     }
 )
-#: What the names of more such sets begin with: one for each model.
-LASTING_BY_MODEL = tuple(keys.by_model(status, "") for status in STATUSES)
+#: What the names of more such sets begin with: one for each model, and one for each API key.
+LASTING_PREFIXES = (*(keys.by_model(status, "") for status in STATUSES), keys.api_key(""))
 
 
 def find_leftovers(target: Target, job_ids: Sequence[str], excused: Collection[str]) -> list[str]:
@@ -100,8 +100,10 @@ def _bindings(target: Target) -> str:
 def _orphaned_images(target: Target) -> str:
     """Image objects of lost attempts."""
     wanted: set[str] = set()
+    owners: Any = target.control.hgetall(keys.JOB_TENANTS)
     for job_id in _all_ids(target):
-        job = read_job(target.stack.api_url, job_id)
+        headers = target.headers(owners.get(job_id))
+        job = read_job(target.stack.api_url, job_id, headers)
         wanted |= {job_id} if job is not None and job["images"] else set()
     pages = target.s3.get_paginator("list_objects_v2").paginate(Bucket=target.stack.env["SWIFT_IMAGE_BUCKET"])
     found = [item["Key"] for page in pages for item in page.get("Contents", [])]
@@ -125,13 +127,20 @@ def _checkpoints(target: Target) -> str:
     return f"{len(found)} checkpoints: {found[:3]}" if found else ""
 
 
+def _keys_of(tenant: str) -> set[str]:
+    """Keys of a tenant that do not expire."""
+    jobs = keys.jobs_of(tenant)
+    own = {keys.tenant(tenant), keys.tenant_keys(tenant), keys.tenant_key_uses(tenant), keys.webhooks(tenant)}
+    return own | {jobs, *(f"{jobs}:{status}" for status in STATUSES)}
+
+
 def _lasting_keys(target: Target) -> str:
     """Keys that never expire and are not known to."""
-    redis = target.control
+    redis, lasting = target.control, LASTING.union(*map(_keys_of, target.tenants))
     unlimited = [
         key
         for key in redis.scan_iter("swift:*", count=1000)
-        if key not in LASTING and not key.startswith(LASTING_BY_MODEL) and redis.ttl(key) == -1
+        if key not in lasting and not key.startswith(LASTING_PREFIXES) and redis.ttl(key) == -1
     ]
     residual = target.residual
     unlimited += [

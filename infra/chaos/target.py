@@ -2,9 +2,9 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from redis import Redis
 from infra.local.home_lock import find_holder
 from infra.local.s3_client import make_s3_client
 from infra.local.stack import Stack, detach
+from shared.keys import LOCAL
 from shared.settings import Settings
 
 #: Timeout of a request: a stopped process must not block the clients.
@@ -24,11 +25,29 @@ ANSWER_S = 10.0
 
 @dataclass(frozen=True)
 class Target:
-    """A running stack. ``has_own_disk``: its home is a file system of its own, which may be filled."""
+    """A running stack. ``has_own_disk``: its home is a file system of its own, which may be filled.
+
+    ``tenants``: their API keys by their ids; none: the API asks for no keys, and all jobs are `LOCAL`'s.
+    """
 
     stack: Stack
     settings: Settings
     has_own_disk: bool
+    tenants: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def submitters(self) -> Sequence[str]:
+        """The tenants whose jobs are submitted."""
+        return list(self.tenants) or [LOCAL]
+
+    def headers(self, tenant: str | None = None) -> dict[str, str]:
+        """Those of a request of a tenant, or of the admin."""
+        key = self.tenants.get(tenant or "") or self._admin_key
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+    @cached_property
+    def _admin_key(self) -> str | None:
+        return self.stack.api_key
 
     @cached_property
     def control(self) -> "Redis":
@@ -79,7 +98,7 @@ class Target:
         """The workers whose processes run and send heartbeats; none without an answer of the API."""
         pids = self.stack.pids()
         try:
-            fleet = requests.get(f"{self.stack.api_url}/v1/fleet", timeout=ANSWER_S)
+            fleet = requests.get(f"{self.stack.api_url}/v1/fleet", headers=self.headers(), timeout=ANSWER_S)
             reported = {worker["pid"] for worker in fleet.json()["workers"]}
         except (requests.RequestException, ValueError, KeyError):
             return []
@@ -105,10 +124,10 @@ class Target:
         return files[-1] if files else None
 
 
-def read_job(api_url: str, job_id: str) -> dict[str, Any] | None:
+def read_job(api_url: str, job_id: str, headers: Mapping[str, str] | None = None) -> dict[str, Any] | None:
     """A job as the API returns it; None if unknown. Without an answer, its status is ``unknown: ERROR``."""
     try:
-        answer = requests.get(f"{api_url}/v1/jobs/{job_id}", timeout=ANSWER_S)
+        answer = requests.get(f"{api_url}/v1/jobs/{job_id}", headers=headers, timeout=ANSWER_S)
         if answer.status_code == 404:
             return None
         answer.raise_for_status()

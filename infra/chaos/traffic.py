@@ -4,7 +4,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -35,6 +35,7 @@ class Accepted:
 
     job_id: str
     recipe: int  # its place among the recipes
+    tenant: str = keys.LOCAL
     is_cancelled: bool = False
 
 
@@ -51,7 +52,8 @@ class Traffic:
     """Runs ``clients`` threads that submit ``recipes`` at random, and again until accepted.
 
     Each waits for its job before it submits the next; with ``queue_length`` until fewer jobs than that wait
-    for a worker, so that the fleet is saturated. ``has_priorities``: so that jobs are preempted, too.
+    for a worker, so that the fleet is saturated. ``has_priorities``: so that jobs are preempted, too. Each is
+    of any tenant of the target.
     """
 
     def __init__(
@@ -90,24 +92,30 @@ class Traffic:
         while not self._stop.is_set():
             [recipe] = rng.choices(range(len(self._requests)), self._weights)
             [priority] = rng.choices(list(self._priorities), list(self._priorities.values()))
-            job_id = self._submit({**self._requests[recipe], "priority": priority})
+            tenant = self._choose_tenant(rng)
+            job_id = self._submit({**self._requests[recipe], "priority": priority}, tenant)
             if job_id is None:
                 continue
-            accepted = Accepted(job_id, recipe)
+            accepted = Accepted(job_id, recipe, tenant)
             self.log.accepted.append(accepted)
             if rng.random() < CANCELLED:
                 self._stop.wait(rng.uniform(*CANCEL_S))
-                accepted.is_cancelled = self._ask("POST", f"/v1/jobs/{job_id}/cancel") is not None
+                answer = self._ask("POST", f"/v1/jobs/{job_id}/cancel", tenant)
+                accepted.is_cancelled = answer is not None
             if self._queue_length is None:
-                self._follow(job_id)
+                self._follow(job_id, tenant)
             else:
                 self._wait_for_space(self._queue_length)
 
-    def _submit(self, request: dict[str, Any]) -> str | None:
+    def _choose_tenant(self, rng: Random) -> str:
+        tenants = self._target.submitters
+        return rng.choice(tenants) if len(tenants) > 1 else tenants[0]
+
+    def _submit(self, request: dict[str, Any], tenant: str) -> str | None:
         """Submit until accepted; returns the id of the job. Repeats with the same key make no second job."""
         key = secrets.token_hex(8)
         while True:
-            answer = self._ask("POST", "/v1/jobs", json=request, headers={"Idempotency-Key": key})
+            answer = self._ask("POST", "/v1/jobs", tenant, request, {"Idempotency-Key": key})
             if answer is not None and answer.status_code == 202:
                 return str(answer.json()["id"])
             if answer is not None and answer.status_code not in OUTAGE_STATUSES:
@@ -116,10 +124,10 @@ class Traffic:
                 return None
             time.sleep(POLL_S)
 
-    def _follow(self, job_id: str) -> None:
+    def _follow(self, job_id: str, tenant: str) -> None:
         deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline and not self._stop.is_set():
-            answer = self._ask("GET", f"/v1/jobs/{job_id}")
+            answer = self._ask("GET", f"/v1/jobs/{job_id}", tenant)
             if answer is not None and (not answer.ok or answer.json()["status"] in ENDED):
                 return  # missing jobs are checked at the end
             time.sleep(POLL_S)
@@ -134,10 +142,18 @@ class Traffic:
                 pass  # it is away, or starts again
             self._stop.wait(POLL_S)
 
-    def _ask(self, method: str, path: str, **options: Any) -> requests.Response | None:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        tenant: str,
+        json: dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response | None:
         """The answer; None if none came."""
+        own = {**self._target.headers(tenant), **(headers or {})}
         try:
-            answer = requests.request(method, self._url + path, timeout=ANSWER_S, **options)
+            answer = requests.request(method, self._url + path, timeout=ANSWER_S, json=json, headers=own)
         except requests.RequestException as error:
             self.log.answers[type(error).__name__] += 1
             return None

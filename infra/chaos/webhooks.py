@@ -46,34 +46,40 @@ class WebhookReceiver:
     """
 
     def __init__(self, seed: int) -> None:
-        self._secret: Webhook | None = None
+        self._secrets: dict[str, Webhook] = {}  # by tenant
         self._lock = threading.Lock()
         self._rng = Random(seed)
         self._answers: Counter[Answer] = Counter()
         self._taken: set[tuple[str, str]] = set()
         self.ids: dict[tuple[str, str], Counter[str]] = {}
+        self.tenants: dict[str, set[str]] = {}  # to which the webhooks of a job have come
         self.unsigned = 0
         self.stopping = threading.Event()
 
-    def subscribe(self, api_url: str, port: int) -> None:
-        """Have the fleet send the ends of all jobs to ``port`` of this machine."""
-        body = {"url": f"http://{HOST}:{port}/"}
-        answer = requests.post(f"{api_url}/v1/webhooks", json=body, timeout=ANSWER_S)
+    def subscribe(self, api_url: str, port: int, tenant: str, headers: Mapping[str, str]) -> None:
+        """Have the fleet send the ends of a tenant's jobs to ``port`` of this machine."""
+        body = {"url": f"http://{HOST}:{port}/{tenant}"}
+        url = f"{api_url}/v1/webhooks"
+        answer = requests.post(url, json=body, headers=dict(headers), timeout=ANSWER_S)
         answer.raise_for_status()
-        self._secret = Webhook(answer.json()["secret"])
+        self.expect(tenant, answer.json()["secret"])
 
-    def receive(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Note a request; returns how it is to be answered."""
+    def expect(self, tenant: str, secret: str) -> None:
+        """Take requests to a tenant that are signed by this secret."""
+        self._secrets[tenant] = Webhook(secret)
+
+    def receive(self, tenant: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Note a request to a tenant, which has a secret of its own; returns how it is to be answered."""
         try:
-            assert self._secret is not None, "nothing is sent before the subscription"
-            event: Any = self._secret.verify(body, dict(headers))
-        except (WebhookVerificationError, ValueError):
+            event: Any = self._secrets[tenant].verify(body, dict(headers))
+        except (WebhookVerificationError, ValueError, KeyError):
             with self._lock:
                 self.unsigned += 1
             return "204"
         names = {name.lower(): value for name, value in headers.items()}
         what = (event["data"]["id"], event["type"])
         with self._lock:
+            self.tenants.setdefault(what[0], set()).add(tenant)
             known = self.ids.setdefault(what, Counter())
             is_first = not known
             known[names["webhook-id"]] += 1
@@ -115,15 +121,20 @@ def draw(rng: Random) -> Answer:
 
 
 @contextmanager
-def receiving_webhooks(api_url: str, seed: int) -> Iterator[WebhookReceiver]:
-    """A receiver to which the fleet sends the ends of its jobs until the end of the block."""
+def receiving_webhooks(
+    api_url: str, seed: int, tenants: Mapping[str, Mapping[str, str]]
+) -> Iterator[WebhookReceiver]:
+    """A receiver to which the fleet sends the ends of its jobs until the end of the block.
+
+    ``tenants``: the headers of a request of each, by their ids.
+    """
     receiver = WebhookReceiver(seed)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             """Take a webhook, or fail it."""
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            answer = receiver.receive(body, dict(self.headers.items()))
+            answer = receiver.receive(self.path.removeprefix("/"), body, dict(self.headers.items()))
             if answer == "hung":
                 receiver.stopping.wait(HANG_S)
             if answer in ("hung", "closed"):
@@ -139,7 +150,8 @@ def receiving_webhooks(api_url: str, seed: int) -> Iterator[WebhookReceiver]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            receiver.subscribe(api_url, server.server_port)
+            for tenant, headers in tenants.items():
+                receiver.subscribe(api_url, server.server_port, tenant, headers)
             yield receiver
         finally:
             receiver.stopping.set()

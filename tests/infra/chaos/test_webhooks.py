@@ -11,10 +11,13 @@ import pytest
 import requests
 
 from infra.chaos.webhooks import HOST, WebhookReceiver, draw, receiving_webhooks
+from shared.keys import LOCAL
 from shared.webhooks.endpoint import new_secret
 from workers.webhooks.signatures import sign
 
 SECRET = new_secret()
+#: What is sent to an API that asks for no keys, by the tenant that its jobs are of.
+OPEN: dict[str, dict[str, str]] = {LOCAL: {}}
 
 
 @pytest.fixture
@@ -66,7 +69,7 @@ def seed_of(*answers: str) -> int:
 
 def test_a_run_whose_jobs_were_all_told_has_no_violation(api: tuple[str, list[str]]) -> None:
     api_url, urls = api
-    with receiving_webhooks(api_url, seed_of("204", "204")) as receiver:
+    with receiving_webhooks(api_url, seed_of("204", "204"), OPEN) as receiver:
         answers = [send(urls[0], payload(job_id), f"msg_{job_id}_succeeded") for job_id in ("a", "b", "a")]
         assert answers == ["204"] * 3
         assert receiver.counts() == (3, 1, {"204": 3})
@@ -76,7 +79,7 @@ def test_a_run_whose_jobs_were_all_told_has_no_violation(api: tuple[str, list[st
 def test_first_requests_fail_as_the_seed_says_and_repeats_are_taken(api: tuple[str, list[str]]) -> None:
     api_url, urls = api
     ways = ["500", "closed", "204", "hung"]
-    with receiving_webhooks(api_url, seed_of(*ways)) as receiver:
+    with receiving_webhooks(api_url, seed_of(*ways), OPEN) as receiver:
         # Long enough to be answered on a busy machine, shorter than a request hangs
         first = [send(urls[0], payload(way), f"msg_{way}", timeout_s=3) for way in ways]
         assert first == ways
@@ -93,14 +96,14 @@ def test_an_end_that_was_only_refused_was_not_told(
 
     monkeypatch.setattr(module, "DELIVERED_S", 0)
     api_url, urls = api
-    with receiving_webhooks(api_url, seed_of("500")) as receiver:
+    with receiving_webhooks(api_url, seed_of("500"), OPEN) as receiver:
         assert send(urls[0], payload("a"), "msg_a") == "500"
         assert receiver.violations({"a": "succeeded"}) == ["no webhook told that job a job.succeeded"]
 
 
 def test_repeats_with_another_id_and_wrong_signatures_are_violations(api: tuple[str, list[str]]) -> None:
     api_url, urls = api
-    with receiving_webhooks(api_url, seed_of("204")) as receiver:
+    with receiving_webhooks(api_url, seed_of("204"), OPEN) as receiver:
         send(urls[0], payload("a"), "msg_1")
         send(urls[0], payload("a"), "msg_2")
         send(urls[0], payload("a"), "msg_1", new_secret())
