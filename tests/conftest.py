@@ -70,7 +70,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings that name two running Redis servers and an S3 server; ``AWS_*`` is set meanwhile."""
     home = tmp_path_factory.mktemp("servers")
-    (control, residual), s3 = free_ports(2), free_s3_port()
+    control, residual = others = free_ports(2)
+    s3 = free_s3_port(others)
     settings = Settings(
         home=home / "run",
         redis_url=f"redis://127.0.0.1:{control}/0",

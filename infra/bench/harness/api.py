@@ -50,12 +50,12 @@ def running_api_servers(home: Path, *, key: str | None = None) -> Iterator[Start
     """
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    control, residual = free_ports(2)
+    control, residual = others = free_ports(2)
     settings = Settings(
         home=home,
         redis_url=f"redis://127.0.0.1:{control}/0",
         residual_redis_url=(f"redis://127.0.0.1:{residual}/0",),
-        s3_port=free_s3_port(),
+        s3_port=free_s3_port(others),
     )
     keys = make_credentials({})
     weed = weed_environment(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])

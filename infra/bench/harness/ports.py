@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Collection
 from contextlib import ExitStack
 
 #: SeaweedFS takes this many ports in a row, and each + GRPC_OFFSET.
@@ -18,27 +19,36 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def free_s3_port() -> int:
-    """The first of the ports the embedded S3 server takes, all of them free."""
+def free_s3_port(taken: Collection[int] = ()) -> int:
+    """The first of the ports the embedded S3 server takes, all of them free and none of them ``taken``.
+
+    A caller that has chosen other ports, and does not listen on them yet, names them.
+    """
     # Processes that start together search in different ranges, so that they do not pick ports that overlap.
     start = FIRST + os.getpid() % 1_000 * S3_PORTS
     wanted = [range(port, port + S3_PORTS) for port in range(start, LAST, S3_PORTS)]
-    return next(ports[0] for ports in wanted if all(_is_free(p + d) for p in ports for d in (0, GRPC_OFFSET)))
+    return next(ports[0] for ports in wanted if all(_is_free(port, taken) for port in _with_grpc(ports)))
 
 
 def stack_ports() -> dict[str, int]:
     """Free ports for the servers of a local stack, by the names of their settings."""
-    api, flower, redis, residual_redis = free_ports(4)
+    api, flower, redis, residual_redis = others = free_ports(4)
     return {
         "api_port": api,
         "flower_port": flower,
         "redis_port": redis,
         "residual_redis_port": residual_redis,
-        "s3_port": free_s3_port(),
+        "s3_port": free_s3_port(others),
     }
 
 
-def _is_free(port: int) -> bool:
+def _with_grpc(ports: range) -> list[int]:
+    return [port + offset for port in ports for offset in (0, GRPC_OFFSET)]
+
+
+def _is_free(port: int, taken: Collection[int]) -> bool:
+    if port in taken:
+        return False
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
