@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from api.openapi import Query
 from api.public_urls import public_url
 from shared.webhooks.deliveries import Delivery, DeliveryStatus
-from shared.webhooks.endpoint import DisabledReason, Endpoint, Event
+from shared.webhooks.endpoint import EVENTS, DisabledReason, Endpoint, Event
 
 
 class WebhookPath(BaseModel):
@@ -49,7 +49,8 @@ class WebhookResponse(BaseModel):
         """The response for a stored endpoint."""
         home = public_url(f"/v1/webhooks/{endpoint.id}")
         return cls(
-            **endpoint.model_dump(include={"id", "url", "events", "description", "disabled_reason"}),
+            **endpoint.model_dump(include={"id", "url", "description", "disabled_reason"}),
+            events=[event for event in EVENTS if event in endpoint.events],
             enabled=endpoint.disabled_at is None,
             disabled_at=_time(endpoint.disabled_at),
             created_at=datetime.fromtimestamp(endpoint.created_at, UTC),

@@ -13,7 +13,7 @@ from shared import keys
 from shared.errors import InvalidRequest, NotFound
 from shared.lua_script import read_lua
 from shared.message_base import Message, first_reason, read_stored
-from shared.webhooks.endpoint import Event
+from shared.webhooks.endpoint import LEFT_S, Event, is_of_later_version
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -91,7 +91,8 @@ class DeliveryStore:
     def take(self, excluded: Collection[str], lease_s: float) -> tuple[str, Delivery] | None:
         """The tenant and the delivery that is due for longest, of tenants that are not ``excluded``.
 
-        It is due again after ``lease_s`` unless it is settled before. One that cannot be read has failed.
+        It is due again after ``lease_s`` unless it is settled before. One that cannot be read has failed; of
+        an event that only a later version knows it is left to that for `LEFT_S`.
         """
         now = self.now()
         waiting: Any = self.redis.zrangebyscore(keys.WEBHOOK_TENANTS, "-inf", now)
@@ -99,10 +100,12 @@ class DeliveryStore:
             if tenant not in excluded:
                 while found := self._run("take", tenant, now, lease_s, secrets.token_hex(8)):
                     member, flat = found
+                    fields = dict(zip(flat[::2], flat[1::2], strict=True))
                     try:
-                        return tenant, _read(dict(zip(flat[::2], flat[1::2], strict=True)))
-                    except ValueError as error:  # damaged, or of a newer version, which may replay it
-                        self._fail_unread(tenant, member, error)
+                        return tenant, _read(fields)
+                    except ValueError as error:  # damaged, or of a later version, which may replay it
+                        if not _is_left(fields, now):
+                            self._fail_unread(tenant, member, error)
         return None
 
     def _fail_unread(self, tenant: str, member: str, error: ValueError) -> None:
@@ -209,6 +212,15 @@ def server_time(redis: "Redis") -> float:
 
 def _member(endpoint: str, message_id: str) -> str:
     return f"{endpoint}:{message_id}"
+
+
+def _is_left(fields: dict[str, str], now: float) -> bool:
+    """Whether a dispatcher of a later version may still send a delivery, once its lease has ended."""
+    try:
+        is_young = now - float(fields.get("created_at", "")) < LEFT_S
+    except ValueError:
+        return False
+    return is_young and is_of_later_version(fields.get("event", ""))
 
 
 def _read(fields: dict[str, str]) -> Delivery:

@@ -1,6 +1,7 @@
 """Webhook endpoints: where a tenant's events are sent, which of them, and the secrets that sign them."""
 
 import base64
+import re
 import secrets
 from typing import Annotated, Literal, Self, get_args
 
@@ -12,6 +13,12 @@ Event = Literal["job.started", "job.succeeded", "job.failed", "job.cancelled"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 #: Of these a job has one.
 ENDED: tuple[Event, ...] = EVENTS[1:]
+
+#: How the names of events look, also of those that a later version will have.
+_NAME = r"job\.[a-z_]{1,32}"
+#: How long what names an event of a later version is left to that version: while it is rolled out, processes
+#: of both run.
+LEFT_S = 86_400.0
 
 Events = Annotated[list[Event], Field(min_length=1, max_length=len(EVENTS))]
 #: The endpoint of a tenant that stands for the webhooks of single jobs: it has secrets and no URL.
@@ -25,10 +32,10 @@ DisabledReason = Literal["gone", "request"]
 
 
 class JobWebhook(Message):
-    """Where the events of one job are sent."""
+    """Where the events of one job are sent; they may be of a later version."""
 
     url: str
-    events: list[Event] = Field([*ENDED])
+    events: list[str] = Field([*ENDED])
 
 
 class SigningSecret(Message):
@@ -43,7 +50,7 @@ class Endpoint(Message):
 
     id: str
     url: str
-    events: list[Event]
+    events: list[str]  # also those of a later version
     description: str = ""
     created_at: float
     secrets: list[SigningSecret]  # newest first, at most two
@@ -68,6 +75,11 @@ class Endpoint(Message):
     def enabled(self) -> Self:
         """The same endpoint, to which events are sent."""
         return self.model_copy(update={"disabled_at": None, "disabled_reason": None})
+
+
+def is_of_later_version(event: str) -> bool:
+    """Whether a name may be that of an event which this version does not know."""
+    return event not in EVENTS and re.fullmatch(_NAME, event) is not None
 
 
 def new_secret() -> str:

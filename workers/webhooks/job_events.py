@@ -12,7 +12,7 @@ from shared import keys
 from shared.jobs.record import Failure, Time
 from shared.message_base import Message, first_reason, read_stored
 from shared.webhooks.deliveries import DeliveryStore, NewDelivery
-from shared.webhooks.endpoint import DEFAULT, Event, JobWebhook
+from shared.webhooks.endpoint import DEFAULT, LEFT_S, Event, JobWebhook, is_of_later_version
 from shared.webhooks.endpoint_store import EndpointStore
 
 if TYPE_CHECKING:
@@ -61,12 +61,14 @@ class JobEvents:
         self._deliveries = deliveries
         self._endpoints = endpoints
         self._base_url = base_url
+        # The latest entry that was left to a later version, which reads all again from the beginning.
+        self._left = "0"
 
     def expand(self, block_s: float) -> int:
         """Make deliveries of what waits, or comes within ``block_s``; returns of how many entries."""
         # From the beginning: what has been expanded is not there any more, whichever dispatcher did it.
         reply: Any = self._redis.xread(
-            {keys.WEBHOOK_EVENTS: "0"}, count=BATCH, block=max(int(block_s * 1000), 1)
+            {keys.WEBHOOK_EVENTS: self._left}, count=BATCH, block=max(int(block_s * 1000), 1)
         )
         if not reply:
             return 0
@@ -79,12 +81,20 @@ class JobEvents:
         try:
             event = read_event(fields)
         except ValueError as error:  # of a damaged record: nobody could be told of it
+            if self._is_left(entry_id, fields):
+                self._left = entry_id
+                return
             log.error(
                 "event of a job dropped", extra={"job": fields.get("job"), "error": first_reason(error)}
             )
             self._redis.xdel(keys.WEBHOOK_EVENTS, entry_id)
             return
         self._deliveries.add(event.tenant, entry_id, self._deliveries_of(event))
+
+    def _is_left(self, entry_id: str, fields: dict[str, str]) -> bool:
+        """Whether a dispatcher of a later version may still expand an entry; its id begins with its time."""
+        age_s = self._deliveries.now() - float(entry_id.partition("-")[0]) / 1000
+        return age_s < LEFT_S and is_of_later_version(fields.get("event", ""))
 
     def _deliveries_of(self, event: JobEvent) -> list[NewDelivery]:
         payload = payload_of(event, self._base_url)

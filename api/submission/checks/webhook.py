@@ -11,7 +11,7 @@ def check_webhook(webhook: JobWebhookRequest | None, services: Services) -> JobW
     if webhook is None:
         return None
     check_webhook_url(webhook.url, services, field="webhook.url")
-    return JobWebhook(url=webhook.url, events=webhook.events)
+    return JobWebhook(url=webhook.url, events=list(webhook.events))
 
 
 def check_webhook_url(url: str, services: Services, *, field: str) -> None:

@@ -6,6 +6,7 @@ from redis import Redis
 from shared import keys
 from shared.errors import InvalidRequest, NotFound
 from shared.webhooks.deliveries import Delivery, DeliveryStore, NewDelivery, Settlement, server_time
+from shared.webhooks.endpoint import LEFT_S
 
 DELIVERED, FAILED = Settlement("delivered", response_status=204), Settlement("failed", error="no answer")
 TTL_S = 1000
@@ -195,7 +196,7 @@ def test_the_servers_clock_is_the_default(control: Redis) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [{"event": "job.paused"}, {"attempts": "many"}, {"endpoint": ""}, {"created_at": "", "message_id": ""}],
+    [{"event": "paused"}, {"attempts": "many"}, {"endpoint": ""}, {"created_at": "", "message_id": ""}],
 )
 def test_a_delivery_that_cannot_be_read_has_failed_and_the_next_is_taken(
     deliveries: DeliveryStore, control: Redis, damage: dict[str, str]
@@ -230,13 +231,31 @@ def test_a_list_leaves_out_what_cannot_be_read(deliveries: DeliveryStore, contro
     assert deliveries.replay("local", "wh_1", None) == 0
 
 
-def test_a_delivery_of_a_newer_version_can_be_replayed_by_it(
-    deliveries: DeliveryStore, control: Redis
+def test_a_delivery_of_a_later_version_is_left_to_it(
+    deliveries: DeliveryStore, control: Redis, clock: Clock
+) -> None:
+    # Given deliveries of an event that this version does not know, and of one that it does
+    add(deliveries, new(1), new(2))
+    record = keys.webhook_delivery("local", "wh_1", "msg_1")
+    control.hset(record, "event", "job.paused")
+    assert take(deliveries).message_id == "msg_2"
+    assert deliveries.take((), 60) is None
+    assert control.hget(record, "status") == "pending"
+    # When it is due again, then whoever knows it sends it
+    clock.now += 61
+    control.hset(record, "event", "job.failed")  # as if it were known now
+    assert {take(deliveries).message_id for _ in range(2)} == {"msg_1", "msg_2"}
+
+
+def test_a_delivery_that_no_version_has_sent_within_a_day_can_be_replayed(
+    deliveries: DeliveryStore, control: Redis, clock: Clock
 ) -> None:
     add(deliveries, new(1))
     record = keys.webhook_delivery("local", "wh_1", "msg_1")
     control.hset(record, "event", "job.paused")
+    clock.now += LEFT_S
     assert deliveries.take((), 60) is None
+    assert control.hget(record, "status") == "failed"
     control.hset(record, "event", "job.failed")  # as if it were known now
     assert deliveries.replay("local", "wh_1", None) == 1
     assert take(deliveries).message_id == "msg_1"

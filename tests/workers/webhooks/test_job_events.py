@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -12,10 +13,10 @@ from shared.jobs.store import JobStore
 from shared.keys import LOCAL
 from shared.settings import Settings
 from shared.webhooks.deliveries import Delivery, DeliveryStore
-from shared.webhooks.endpoint import DEFAULT, ENDED, EVENTS, Endpoint, JobWebhook
+from shared.webhooks.endpoint import DEFAULT, ENDED, EVENTS, LEFT_S, Endpoint, JobWebhook
 from shared.webhooks.endpoint_store import EndpointStore
 from tests.shared.jobs.records import DAMAGES, damage, spec
-from workers.webhooks.job_events import JobEvents, payload_of, read_event
+from workers.webhooks.job_events import BATCH, JobEvents, payload_of, read_event
 
 URL = "https://example.com/hooks"
 WHY = Failure(code="invalid_lora", detail="it is no LoRA")
@@ -208,10 +209,46 @@ def test_a_damaged_webhook_hides_no_event_from_the_tenants_endpoints(
 def test_an_entry_that_is_no_event_is_dropped(
     control: Redis, jobs: JobStore, events: JobEvents, deliveries: DeliveryStore
 ) -> None:
-    control.xadd(keys.WEBHOOK_EVENTS, {"event": "job.exploded", "job": "x", "tenant": "local", "at": "1"})
+    control.xadd(keys.WEBHOOK_EVENTS, {"event": "exploded", "job": "x", "tenant": "local", "at": "1"})
     control.xadd(keys.WEBHOOK_EVENTS, {"event": "job.failed", "job": "x", "tenant": "a:b", "at": "1"})
     assert made(events, deliveries) == []
     assert control.xlen(keys.WEBHOOK_EVENTS) == 0
+
+
+def test_an_event_of_a_later_version_is_left_to_it_and_holds_up_no_other(
+    jobs: JobStore, control: Redis, events: JobEvents, deliveries: DeliveryStore, endpoints: EndpointStore
+) -> None:
+    # Given more entries of a later version than one read returns, one of a day ago, and one that is known
+    endpoint(endpoints)
+    later = {"event": "job.paused", "job": "x", "tenant": "local", "at": "1"}
+    ago = int(1000 * (deliveries.now() - LEFT_S - 1))
+    control.xadd(keys.WEBHOOK_EVENTS, later, id=f"{ago}-0")
+    left = [control.xadd(keys.WEBHOOK_EVENTS, later) for _ in range(BATCH + 1)]
+    jobs.cancel(jobs.create(spec(), tenant=LOCAL)[0])
+    # Then that one is delivered, and the others wait, but for the oldest
+    assert [one.event for one in made(events, deliveries)] == ["job.cancelled"]
+    entries: Any = control.xrange(keys.WEBHOOK_EVENTS)
+    assert [entry_id for entry_id, _ in entries] == left
+    # And they are read again by a process that starts, perhaps of that version
+    fresh = JobEvents(control, deliveries, endpoints, "")
+    assert fresh.expand(0.001) == BATCH
+
+
+def test_an_endpoint_that_wants_events_of_a_later_version_gets_those_that_are_known(
+    jobs: JobStore, control: Redis, events: JobEvents, deliveries: DeliveryStore, endpoints: EndpointStore
+) -> None:
+    one = endpoint(endpoints, "job.failed")
+    stored = json.loads(str(control.hget(keys.webhooks(LOCAL), one.id))) | {
+        "events": ["job.paused", "job.failed"]
+    }
+    control.hset(keys.webhooks(LOCAL), one.id, json.dumps(stored))
+    run(jobs)
+    run(jobs, JobWebhook(url=URL, events=["job.paused", "job.failed"]))
+    found = [(made_of.endpoint, made_of.event) for made_of in made(events, deliveries)]
+    assert sorted(found) == [(DEFAULT, "job.failed"), *[(one.id, "job.failed")] * 2]
+    # And a change of the endpoint keeps them
+    endpoints.update(LOCAL, one.id, lambda it: it.disabled("request", 1.0))
+    assert endpoints.get(LOCAL, one.id).events == ["job.paused", "job.failed"]
 
 
 def test_events_of_every_end_are_known() -> None:
