@@ -10,11 +10,15 @@ from shared import keys
 from shared.jobs.store import JobStore
 from shared.storage.image_bucket import ImageBucket
 from workers.unet.maintenance.sweep_cursors import SweepCursors
+from workers.unet.maintenance.tenant_cleanup import AT_ONCE
 
 log = logging.getLogger(__name__)
 
-#: What one sweep reads: objects of a listing; jobs, or control images, whose time is over.
+#: What one sweep reads: objects of a listing, and control images whose time is over.
 OBJECTS, EXPIRED = 1000, 100
+#: Of how many jobs one sweep deletes the images: of as many as it deletes jobs of deleted tenants. After each
+#: portion what is done is noted, so that it is not done again.
+JOBS, PORTION = AT_ONCE, 100
 
 _IMAGE = re.compile(rf"{keys.IMAGE_PREFIX}([0-9a-f]{{16}})/([0-9a-f]+)-\d+\.(?:png|jpeg|webp)")
 
@@ -27,11 +31,16 @@ class ImageCleanup:
 
     def delete_expired_images(self) -> None:
         """Delete the images of jobs that were deleted, failed, or ended longer ago than images are kept."""
-        ids = self._redis.zrangebyscore(keys.IMAGES, 0, self._jobs.now(), start=0, num=EXPIRED)
-        for job_id in map(str, ids):
-            for stored in self._images.list(keys.images_prefix(job_id)):
-                self._images.delete(stored.key)
-            self._redis.zrem(keys.IMAGES, job_id)
+        for begin in range(0, JOBS, PORTION):
+            count = min(PORTION, JOBS - begin)
+            ids: Any = self._redis.zrangebyscore(keys.IMAGES, 0, self._jobs.now(), start=0, num=count)
+            for job_id in ids:
+                for stored in self._images.list(keys.images_prefix(job_id)):
+                    self._images.delete(stored.key)
+            if ids:
+                self._redis.zrem(keys.IMAGES, *ids)
+            if len(ids) < count:
+                return
 
     def delete_lost_images(self) -> None:
         """Delete images that belong to no job, or to an attempt that lost it.

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +21,7 @@ from shared.messaging.celery_app import attach_queue, make_celery, worker_queue
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.lora_names import STAGED
-from shared.storage.object_store import Bucket
+from shared.storage.object_store import Bucket, ObjectStat
 from tests.api.services import receipt_of
 from tests.job_messages import send_job
 from tests.shared.jobs.records import damage
@@ -28,10 +29,15 @@ from tests.workers.unet.specs import spec
 from workers.transport.keys import checkpoint_key
 from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.maintenance.broker_cleanup import BINDING_S
+from workers.unet.maintenance.image_cleanup import ImageCleanup
 from workers.unet.maintenance.sweep import Sweeper
+from workers.unet.maintenance.sweep_cursors import SweepCursors
+from workers.unet.maintenance.tenant_cleanup import AT_ONCE
 from workers.unet.maintenance.unacked import HELD_S, UNACKED, UNACKED_INDEX
 
 WHY = Failure(code="x", detail="y")
+#: Jobs whose images S3 is really asked for.
+MANY = 5
 
 
 @pytest.fixture
@@ -95,6 +101,36 @@ def pass_time(control: Redis, key: str, seconds: float) -> None:
     """As if everything in a sorted set of times had happened so long ago."""
     for member in control.zrange(key, 0, -1):
         control.zincrby(key, -seconds, str(member))
+
+
+class CountingImages(ImageBucket):
+    """Counts the listings of single jobs."""
+
+    listings = 0
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectStat]:
+        self.listings += prefix != keys.IMAGE_PREFIX
+        return super().list(prefix, after=after) if self.listings <= MANY else iter(())
+
+
+def test_images_of_many_jobs_are_deleted_in_parts_as_fast_as_jobs_of_tenants(
+    jobs: JobStore, images: ImageBucket, settings: Settings, control: Redis
+) -> None:
+    # Given more jobs whose images are not kept than a sweep deletes, two of them with an image
+    bucket = CountingImages(settings, control)
+    ids = [f"{n:016x}" for n in range(2 * AT_ONCE + MANY)]
+    control.zadd(keys.IMAGES, {job_id: n for n, job_id in enumerate(ids)})
+    for job_id in (ids[0], ids[MANY - 1]):
+        images.put(keys.image_key(job_id, "a", 0), b"png", content_type="image/png")
+    cleanup = ImageCleanup(jobs, bucket, SweepCursors(control))
+    left = []
+    for _ in range(3):
+        cleanup.delete_expired_images()
+        left.append(control.zcard(keys.IMAGES))
+    # Then each takes its part, asks S3 once for each job, and nothing is left after the last one
+    assert left == [AT_ONCE + MANY, MANY, 0]
+    assert bucket.listings == len(ids)
+    assert stored(images) == set()
 
 
 def test_images_of_lost_attempts_are_deleted_and_those_of_jobs_are_kept(
