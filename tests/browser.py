@@ -3,6 +3,7 @@
 A ``conftest.py`` imports those that its tests use.
 """
 
+import base64
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, sync_playwright
 
 from shared.settings import ROOT
 
@@ -117,3 +118,16 @@ def screenshot() -> Screenshot:
         page.emulate_media(color_scheme="light")
 
     return write
+
+
+def drop_file(target: Locator, name: str, data: bytes, mimetype: str = "image/png") -> None:
+    """Drop a file onto an element, as somebody drags it there from a folder."""
+    make = """([name, text, type]) => {
+        const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([bytes], name, {type}));
+        return transfer;
+    }"""
+    transfer = target.page.evaluate_handle(make, [name, base64.b64encode(data).decode(), mimetype])
+    for event in ("dragenter", "dragover", "drop"):
+        target.dispatch_event(event, {"dataTransfer": transfer})

@@ -45,7 +45,7 @@ def demo(settings: Settings) -> int:
     console.print("Starting the fleet: two Redis, S3, API, workers, Flower …")
     try:
         with running_stack(settings) as stack:
-            console.print(f"Ready after {time.monotonic() - began:.1f} s at {stack.api_url}")
+            console.print(f"Ready after {time.monotonic() - began:.1f} s; the console is at {stack.api_url}/")
             upload_lora(stack.env, LORA)
             console.print(f"Uploaded {LORA.name} to bucket {stack.env['SWIFT_LORA_BUCKET']} with boto3")
             job = _generate(stack, console)
@@ -57,6 +57,7 @@ def demo(settings: Settings) -> int:
         Console(stderr=True).print(str(error))
         return 1
     _report(console, job, paths)
+    _show_next_steps(console, stack.api_url, job)
     return 0
 
 
@@ -112,6 +113,20 @@ def _report(console: Console, job: dict[str, Any], paths: Mapping[str, Path]) ->
     console.print("Look at:")
     for what, path in paths.items():
         console.print(f"  {what}:\n    {path}", soft_wrap=True)  # a path that is cut cannot be opened
+
+
+def _show_next_steps(console: Console, api_url: str, job: Mapping[str, Any]) -> None:
+    """What to click: the fleet has stopped, and its state is kept for the next start."""
+    console.print("Next, `make up`, and in a browser:")
+    for address, what in (
+        (f"{api_url}/#/job/{job['id']}", "this job: its timeline, its receipt"),
+        (
+            f"{api_url}/#/generate?from={job['id']}",
+            "the same with another prompt, watched step by step",
+        ),
+        (f"{api_url}/#/fleet", "what every worker does, and holds"),
+    ):
+        console.print(f"  {address}\n    {what}", soft_wrap=True)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

@@ -50,6 +50,7 @@ def describe_stack(settings: Settings, login: tuple[str, str], processes: Sequen
     is_open = "open to whoever reaches it; SWIFT_AUTH=keys asks for API keys"
     for row in (
         ("API", settings.api_url, is_open if settings.auth == "off" else keys),
+        ("console", f"{settings.api_url}/", "in a browser: generate, watch, manage"),
         ("API reference", f"{settings.api_url}/docs", "try it there"),
         ("Flower", settings.flower_url, f"user {login[0]}, password {login[1]}"),
         ("S3 endpoint", str(settings.s3_endpoint_url), f"LoRAs: bucket {settings.lora_bucket}"),

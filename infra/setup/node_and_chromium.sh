@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.."
 
 NODE_MAJOR=20
-FOLDERS=(tests/node)
+FOLDERS=(tests/node api/console)
 
 main() {
     if has_node || { (($(candidate nodejs) >= NODE_MAJOR)) && install nodejs npm && has_node; }; then

@@ -103,7 +103,7 @@ def test_an_address_that_means_nothing_shows_a_view(
 def test_narrow_screens_have_a_menu(page: Page, api_only: str, services: Services) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto(api_only)
-    link = page.get_by_role("link", name="Gallery")
+    link = page.get_by_role("link", name="Gallery", exact=True)
     expect(link).to_be_hidden()
     page.get_by_role("button", name="Menu").click()
     link.click()
@@ -116,4 +116,4 @@ def test_a_connection_that_is_lost_is_shown(page: Page, api_only: str, services:
     page.goto(api_only)
     expect(page.get_by_text("Connection lost")).to_be_visible()
     page.unroute("**/v1/events")
-    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=20_000)  # it tries again after a while

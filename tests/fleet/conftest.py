@@ -20,6 +20,7 @@ from infra.bench.harness.ports import stack_ports
 from infra.local.s3_client import make_s3_client
 from infra.local.stack import Stack, running_stack
 from shared.settings import Settings
+from tests.browser import allowed_statuses, assert_accessible, browser, page, screenshot  # noqa: F401
 from tests.diffusers_peer import CONTROL
 from tests.tiny_models import EMOJI, make_controlnet, make_pipeline, make_union
 

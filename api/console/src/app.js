@@ -48,6 +48,11 @@ export function App() {
       endJobs();
     };
   }, [key]);
+  useEffect(() => {
+    // A file that is dropped beside a target would replace the page.
+    const ignore = (event) => event.preventDefault();
+    for (const kind of ["dragover", "drop"]) addEventListener(kind, ignore);
+  }, []);
   if (known === undefined) return html`<main class="alone" aria-busy="true"><p class="muted">Connecting to the API …</p></main>`;
   if (known === null) return html`<${LoginView} /><${Toasts} />`;
   const { view, arg, query } = route.value;

@@ -9,7 +9,7 @@ const FIELDS =
 const PAGE = 50;
 /** Changes of more jobs than this at once are read as a list. */
 const FEW = 4;
-const GATHER_MS = 200;
+const GATHER_MS = 50;
 
 /** The latest jobs of the tenant, newest first: a Map from id to summary, kept current by the event stream. */
 export const jobs = signal(new Map());
@@ -26,7 +26,7 @@ export function startJobs() {
   const ends = [
     onEvent("reset", () => loadJobs().catch(() => {})),
     onEvent("status", ({ job, status }) => {
-      patchJob(job, { status });
+      if (isLive(status)) patchJob(job, { status }); // one that has ended is shown once its images are known
       if (status !== "running" || !jobs.value.has(job)) refresh(job);
     }),
     onEvent("progress", ({ job, step, total }) => patchJob(job, { progress: { step, total } })),
@@ -38,7 +38,10 @@ export function startJobs() {
 /** Read the newest jobs; raises ApiError. */
 export async function loadJobs() {
   const page = await request(`v1/jobs?limit=${PAGE}&fields=${FIELDS}`);
-  jobs.value = new Map(page.jobs.map((job) => [job.id, job]));
+  const last = page.next_cursor && page.jobs.at(-1).created_at;
+  const older = [...jobs.value.values()].filter((job) => last && job.created_at < last);
+  store([...page.jobs, ...older]);
+  older.filter((job) => isLive(job.status)).slice(0, FEW).forEach((job) => refresh(job.id));
   olderCursor.value = page.next_cursor;
   areJobsLoaded.value = true;
 }
@@ -47,7 +50,7 @@ export async function loadJobs() {
 export async function loadOlderJobs() {
   if (olderCursor.value === null) return;
   const page = await request(`v1/jobs?limit=${PAGE}&fields=${FIELDS}&cursor=${encodeURIComponent(olderCursor.value)}`);
-  jobs.value = new Map([...jobs.value, ...page.jobs.map((job) => [job.id, job])]);
+  store([...jobs.value.values(), ...page.jobs]);
   olderCursor.value = page.next_cursor;
 }
 
@@ -60,9 +63,7 @@ export async function loadJob(id) {
     return job;
   } catch (error) {
     if (error.status !== 404) throw error;
-    const others = new Map(jobs.value);
-    others.delete(id);
-    jobs.value = others;
+    store([...jobs.value.values()].filter((job) => job.id !== id));
     return undefined;
   }
 }
@@ -86,9 +87,7 @@ export async function deleteJob(id) {
       return false;
     }
   }
-  const others = new Map(jobs.value);
-  others.delete(id);
-  jobs.value = others;
+  store([...jobs.value.values()].filter((job) => job.id !== id));
   return true;
 }
 
@@ -114,7 +113,13 @@ function patchJob(id, fields) {
 
 function putJob(job) {
   if (jobs.value.has(job.id)) jobs.value = new Map(jobs.value).set(job.id, job);
-  else jobs.value = new Map([[job.id, job], ...jobs.value]);
+  else store([job, ...jobs.value.values()]);
+}
+
+/** Newest first, whichever way they came; the time is text that sorts as it is. */
+function store(list) {
+  list.sort((one, other) => (one.created_at < other.created_at ? 1 : one.created_at > other.created_at ? -1 : 0));
+  jobs.value = new Map(list.map((job) => [job.id, job]));
 }
 
 function refresh(id) {

@@ -42,10 +42,11 @@ def add_preview(api: APIBlueprint, services: Services) -> None:
         preview = latest_preview(services.control, path.id)
         if preview is None:
             raise NoPreview(f"job {path.id} has no preview yet")
-        known = is_known(preview.event_id)
-        response = (
-            Response(status=304) if known else Response(preview.png, mimetype=accepted_type(media_type(PNG)))
-        )
+        if is_known(preview.event_id):
+            response = Response(status=304)
+        else:
+            response = Response(preview.png, mimetype=accepted_type(media_type(PNG)))
+        response.vary.add("Accept")
         response.set_etag(preview.event_id)
         response.headers["Cache-Control"] = "no-store"
         return response

@@ -34,7 +34,8 @@ def test_the_addresses_name_every_server_and_the_login_on_whole_lines() -> None:
     with console.capture() as shown:
         console.print(describe_stack(settings, ("swift", "secret"), PROCESSES))
     lines = [line.split("  ")[0] for line in shown.get().splitlines()]
-    assert lines == ["API", "API reference", "Flower", "S3 endpoint", "workers", "credentials", "logs"]
+    names = ["API", "console", "API reference", "Flower", "S3 endpoint", "workers", "credentials", "logs"]
+    assert lines == names
     for text in (
         settings.api_url + "/docs",
         settings.flower_url,

@@ -32,7 +32,7 @@ export function FileDrop({ label, accept = "image/*", multiple = false, hint, er
     onDragEnter=${over(1)} onDragLeave=${over(-1)} onDragOver=${(event) => event.preventDefault()} onDrop=${drop}
   >
     <input
-      ref=${input} type="file" id=${id} class="visually-hidden" tabindex="-1" aria-label=${label} accept=${accept}
+      ref=${input} type="file" hidden accept=${accept}
       multiple=${multiple} onChange=${(event) => {
         take(event.target.files);
         event.target.value = ""; // so that the same file may be picked again

@@ -2,14 +2,17 @@ import { useEffect, useRef } from "preact/hooks";
 
 import { html } from "../html.js";
 
+let isFirst = true;
+
 /** A view: its one <h1>, which gets the focus when the view appears, buttons beside it, and the content. */
 export function Page({ title, actions, children, className = "" }) {
   const heading = useRef(null);
   useEffect(() => {
+    if (!isFirst) heading.current.focus(); // of the first one the browser's own focus is right
+    isFirst = false;
+  }, []);
+  useEffect(() => {
     document.title = `${title} – swiftdiffusion`;
-    // Not at the first view of a page: the browser's own focus is right then.
-    if (document.activeElement !== document.body || heading.current.dataset.moved) return;
-    heading.current.focus({ preventScroll: true });
   }, [title]);
   return html`<div class="page ${className}">
     <header class="page-header">

@@ -1,0 +1,51 @@
+import { useEffect, useState } from "preact/hooks";
+
+import { request } from "../../api.js";
+import { formatSeconds } from "../../format.js";
+import { html } from "../../html.js";
+
+const TYPING_MS = 500;
+/** Bodies with images are sent more rarely. */
+const LARGE_CHARS = 1_000_000, LARGE_MS = 2000;
+
+/** Ask, once nothing has changed for a moment, when a job would be done: {estimate, error}. */
+export function useEstimate(body) {
+  const [state, setState] = useState({ estimate: null, error: null });
+  const isEmpty = !body.prompt.trim();
+  const text = isEmpty ? "" : JSON.stringify(body);
+
+  useEffect(() => {
+    if (!text) {
+      setState({ estimate: null, error: null });
+      return undefined;
+    }
+    const abort = new AbortController();
+    const ask = async () => {
+      const headers = { "Content-Type": "application/json" };
+      try {
+        const estimate = await request("v1/jobs?dry_run=1", { method: "POST", body: text, headers, signal: abort.signal });
+        setState({ estimate, error: null });
+      } catch (error) {
+        if (error.name !== "AbortError") setState({ estimate: error.estimate, error });
+      }
+    };
+    const timer = setTimeout(ask, text.length > LARGE_CHARS ? LARGE_MS : TYPING_MS);
+    return () => {
+      clearTimeout(timer);
+      abort.abort();
+    };
+  }, [text]);
+
+  return state;
+}
+
+/** An estimate in words. */
+export function Estimate({ estimate }) {
+  if (!estimate) return null;
+  const { device_seconds, eta_s, eta_p90_s, queue_position } = estimate;
+  if (eta_s === null) return html`<span>No worker serves this model now: the job would wait.</span>`;
+  return html`<span>
+    Done in about <strong>${formatSeconds(eta_s)}</strong>, ${formatSeconds(eta_p90_s)} at most nine times of ten;
+    ${" "}${formatSeconds(device_seconds)} of a device${queue_position > 1 ? `, after ${queue_position - 1} of your jobs` : ""}.
+  </span>`;
+}

@@ -1,0 +1,120 @@
+import { Checkbox, Field, Select } from "../../components/field.js";
+import { Slider } from "../../components/slider.js";
+import { html } from "../../html.js";
+import { ControlNetsSection } from "./controlnets.js";
+import { form, setFields } from "./form_state.js";
+import { ImageInput } from "./image_input.js";
+import { LorasSection } from "./loras.js";
+
+const FORMATS = [["png", "PNG, lossless"], ["jpeg", "JPEG"], ["webp", "WebP"]];
+const PRIORITIES = [["interactive", "interactive: before my others"], ["normal", "normal"], ["batch", "batch: after my others"]];
+const SEEDS = 2 ** 32;
+
+/** The fields of the form, each with what the API says of it. `catalog`: what models and ControlNets there are. */
+export function FormFields({ catalog, errors }) {
+  const model = catalog.models.find(({ name }) => name === form.value.model) ?? catalog.models.find((one) => one.default);
+  const { width, height, image } = form.value;
+  const size = { width: width || (image ? null : model?.width), height: height || (image ? null : model?.height) };
+  return html`
+    <${Prompts} errors=${errors} />
+    <${ModelSection} models=${catalog.models} model=${model} errors=${errors} />
+    <${LorasSection} errors=${errors} />
+    <${ControlNetsSection} names=${model?.controlnets ?? []} preprocessors=${catalog.preprocessors} size=${size} errors=${errors} />
+    <${ImageSection} errors=${errors} />
+    <${OutputSection} errors=${errors} />
+  `;
+}
+
+function Prompts({ errors }) {
+  const { prompt, negative_prompt } = form.value;
+  return html`<div class="stack">
+    <${Field} label="Prompt" error=${errors.prompt}>
+      <textarea rows="3" value=${prompt} required onInput=${set("prompt")} placeholder="a red apple on a blue background"></textarea>
+    </>
+    <${Field} label="Negative prompt" error=${errors.negative_prompt}>
+      <input value=${negative_prompt} onInput=${set("negative_prompt")} placeholder="what the image shall not show" />
+    </>
+  </div>`;
+}
+
+function ModelSection({ models, model, errors }) {
+  const state = form.value;
+  const number = (name, label, placeholder, more) => html`<${Field} label=${label} error=${errors[name]}>
+    <input type="number" value=${state[name]} placeholder=${placeholder ?? ""} onInput=${set(name)} ...${more} />
+  </>`;
+  const names = models.map(({ name, workers }) => [name, workers.length ? name : `${name} (no worker)`]);
+  const schedulers = [["", `the model's: ${model?.scheduler ?? ""}`], ...(model?.schedulers ?? [])];
+  return html`<fieldset class="section">
+    <legend>Model</legend>
+    <${Field} label="Model" hideLabel error=${errors.model}>
+      <${Select} options=${names} value=${state.model || model?.name} onChange=${(name) => setFields({ model: name })} />
+    </>
+    <div class="fields fields-3">
+      ${number("width", "Width", model?.width, { min: 8, step: 8 })} ${number("height", "Height", model?.height, { min: 8, step: 8 })}
+      ${number("num_images", "Images", 1, { min: 1 })} ${number("num_inference_steps", "Steps", model?.num_inference_steps, { min: 1 })}
+      ${number("guidance_scale", "Guidance", model?.guidance_scale, { min: 0, step: 0.5 })} <${Seed} error=${errors.seed} />
+    </div>
+    <${Field} label="Scheduler" error=${errors.scheduler}>
+      <${Select} options=${schedulers} value=${state.scheduler} onChange=${(name) => setFields({ scheduler: name })} />
+    </>
+  </fieldset>`;
+}
+
+function Seed({ error }) {
+  const { seed } = form.value;
+  const toggle = () => setFields({ seed: seed === "" ? String(Math.floor(Math.random() * SEEDS)) : "" });
+  return html`<div class="seed">
+    <${Field} label="Seed" error=${error}>
+      <input type="number" min="0" value=${seed} placeholder="random" onInput=${set("seed")} />
+    </>
+    <button type="button" class="link-button" onClick=${toggle}>${seed === "" ? "Fix one" : "Random"}</button>
+  </div>`;
+}
+
+function ImageSection({ errors }) {
+  const { image, mask_image, strength } = form.value;
+  const usual = mask_image ? 1 : 0.8;
+  return html`<fieldset class="section">
+    <legend>Start from an image</legend>
+    <${ImageInput}
+      label="Image" hint="optional: drop one, or press to pick it" value=${image} error=${errors.image}
+      onChange=${(taken) => setFields(taken ? { image: taken } : { image: null, mask_image: null, strength: "" })}
+    />
+    ${image &&
+    html`<${Slider}
+        label="Strength: how much is generated anew" value=${strength === "" ? usual : Number(strength)} min=${0} max=${1} step=${0.05}
+        error=${errors.strength} onChange=${(value) => setFields({ strength: String(value) })}
+      />
+      <${ImageInput}
+        label="Mask" hint="optional: white is generated anew, black stays" value=${mask_image} error=${errors.mask_image}
+        onChange=${(taken) => setFields({ mask_image: taken })}
+      />`}
+  </fieldset>`;
+}
+
+function OutputSection({ errors }) {
+  const { output_format, output_quality, priority, prompt_syntax } = form.value;
+  return html`<fieldset class="section">
+    <legend>Output and queue</legend>
+    <div class="fields">
+      <${Field} label="File format" error=${errors.output_format}>
+        <${Select} options=${FORMATS} value=${output_format} onChange=${(value) => setFields({ output_format: value })} />
+      </>
+      ${output_format !== "png" &&
+      html`<${Field} label="Quality" error=${errors.output_quality}>
+        <input type="number" min="1" max="100" placeholder="95" value=${output_quality} onInput=${set("output_quality")} />
+      </>`}
+      <${Field} label="Priority" error=${errors.priority}>
+        <${Select} options=${PRIORITIES} value=${priority} onChange=${(value) => setFields({ priority: value })} />
+      </>
+    </div>
+    <${Checkbox}
+      label="Weights in prompts, as A1111 writes them: (red:1.3)" checked=${prompt_syntax === "a1111"}
+      onChange=${(isOn) => setFields({ prompt_syntax: isOn ? "a1111" : "plain" })}
+    />
+  </fieldset>`;
+}
+
+function set(name) {
+  return (event) => setFields({ [name]: event.target.value });
+}

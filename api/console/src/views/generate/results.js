@@ -1,0 +1,94 @@
+import { useEffect } from "preact/hooks";
+
+import { Empty } from "../../components/empty.js";
+import { Preview } from "../../components/preview.js";
+import { Progress } from "../../components/progress.js";
+import { Status } from "../../components/status.js";
+import { formatSeconds, plural } from "../../format.js";
+import { html } from "../../html.js";
+import { cancelJob, imageUrl, isLive, jobs, loadJob } from "../../jobs.js";
+import { href } from "../../router.js";
+import { setFields } from "./form_state.js";
+import { removeSubmitted, submitted } from "./submitted.js";
+
+/** The jobs that were submitted here, newest first: live previews, then images. */
+export function Results() {
+  const ids = submitted.value;
+  useEffect(() => {
+    for (const id of ids) {
+      if (!jobs.value.has(id)) loadJob(id).then((job) => job || removeSubmitted([id]), () => {});
+    }
+  }, [ids]);
+  const shown = ids.map((id) => jobs.value.get(id)).filter(Boolean);
+  const ended = shown.filter((job) => !isLive(job.status)).map((job) => job.id);
+  return html`<section class="results" aria-label="Results">
+    <header class="row">
+      <h2 class="grow">Results</h2>
+      ${ended.length > 0 && html`<button type="button" class="button button-small" onClick=${() => removeSubmitted(ended)}>Clear</button>`}
+    </header>
+    ${shown.length
+      ? shown.map((job) => html`<${JobCard} key=${job.id} job=${job} />`)
+      : html`<${Empty} title="Nothing submitted yet">
+          Describe an image at the left and press <kbd>Ctrl</kbd> <kbd>Enter</kbd>. Previews appear here while it is generated; all
+          jobs are in the <a href=${href("gallery")}>gallery</a>.
+        </>`}
+  </section>`;
+}
+
+function JobCard({ job }) {
+  return html`<article class="job-card card" aria-label=${`Job: ${job.prompt}`} data-job=${job.id} data-status=${job.status}>
+    <header class="row">
+      <${Status} status=${job.status} />
+      <p class="grow job-prompt">${job.prompt}</p>
+      ${isLive(job.status) &&
+      html`<button type="button" class="button button-small" onClick=${() => cancelJob(job.id)}>Cancel</button>`}
+      <a class="button button-small" href=${href("job", job.id)}>Details</a>
+    </header>
+    ${isLive(job.status) && html`<${LiveJob} job=${job} />`}
+    ${job.error && html`<p class="field-error">${job.error.detail}</p>`}
+    ${job.warnings?.map((text) => html`<p class="warning" key=${text}>${text}</p>`)}
+    ${job.images?.length > 0 && html`<${Images} job=${job} />`}
+    <p class="visually-hidden" role="status">${announcement(job)}</p>
+  </article>`;
+}
+
+function LiveJob({ job }) {
+  const { step = 0, total = 0 } = job.progress ?? {};
+  const waits = html`<div class="preview-none muted">${waitingText(job)}</div>`;
+  return html`
+    <div class="previews"><${Preview} job=${job}>${waits}</></div>
+    ${job.status === "running" &&
+    html`<${Progress} label="Steps of the job" value=${total ? step : null} max=${total} text=${total ? `${step} of ${total} steps` : "preparing"} />`}
+  `;
+}
+
+function waitingText({ status, queue_position, estimate }) {
+  if (status === "running") return "The first preview comes after a few steps.";
+  const place = queue_position > 1 ? `Number ${queue_position} of your queue.` : "Next in your queue.";
+  return estimate?.eta_s ? `${place} Done in about ${formatSeconds(estimate.eta_s)}.` : place;
+}
+
+function Images({ job }) {
+  return html`<ul class="images">
+    ${job.images.map(
+      ({ seed, width, height }, n) => html`<li key=${n}>
+        <a href=${imageUrl(job.id, n)} target="_blank" rel="noreferrer">
+          <img
+            class=${width < 256 ? "pixelated" : ""} src=${imageUrl(job.id, n)} width=${width} height=${height}
+            alt=${`Image ${n + 1} of ${job.images.length}: ${job.prompt}`}
+          />
+        </a>
+        <p class="row muted">
+          <span>${width} × ${height}</span>
+          <button type="button" class="link-button" onClick=${() => setFields({ seed: String(seed) })}>Use seed ${seed}</button>
+        </p>
+      </li>`,
+    )}
+  </ul>`;
+}
+
+/** What screen readers say when the status changes. */
+function announcement({ status, prompt, images }) {
+  if (status === "succeeded") return `${plural(images?.length ?? 0, "image")} of “${prompt}”: done.`;
+  return status === "failed" || status === "cancelled" ? `“${prompt}”: ${status}.` : "";
+}
