@@ -9,12 +9,27 @@ import numpy as np
 import psutil
 import pytest
 import requests
+from numpy.typing import NDArray
 
 from tests.fleet.conftest import Client, control_image
 from tests.infra.local.waiting import eventually
 from tests.tiny_models import EMOJI
 
 STEPS = 40
+#: A job with a ControlNet and a LoRA.
+WANTED = {
+    "num_inference_steps": STEPS,
+    "controlnets": [control_image()],
+    "loras": [{"name": "steady"}],
+    "lora_loading": {"mode": "exact"},
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(fleet: Client) -> NDArray[np.int16]:
+    """The pixels of `WANTED`."""
+    fleet.put_lora("steady", (EMOJI / "loras" / "twemoji.safetensors").read_bytes())
+    return fleet.pixels(fleet.generate(**WANTED))
 
 
 def kill(fleet: Client, name: str) -> None:
@@ -47,59 +62,46 @@ def is_ready(fleet: Client) -> bool:
 
 
 @pytest.mark.parametrize("target", ["unet1", "controlnet1", "residual-redis", "redis", "s3", "api"])
-def test_a_kill_in_the_middle_of_a_job_changes_nothing_but_time(fleet: Client, target: str) -> None:
-    fleet.put_lora("steady", (EMOJI / "loras" / "twemoji.safetensors").read_bytes())
-    wanted = {
-        "num_inference_steps": STEPS,
-        "controlnets": [control_image()],
-        "loras": [{"name": "steady"}],
-        "lora_loading": {"mode": "exact"},
-    }
-    undisturbed = fleet.generate(**wanted)
-    job_id = fleet.submit(**wanted)
+def test_a_kill_in_the_middle_of_a_job_changes_nothing_but_time(
+    fleet: Client, undisturbed: NDArray[np.int16], target: str
+) -> None:
+    job_id = fleet.submit(**WANTED)
     next(event for event in fleet.events(job_id) if event[1] == "progress" and event[2]["step"] >= 5)
     kill(fleet, target)
     wait_until_ready(fleet)
     job = fleet.wait(job_id)
     assert job["status"] == "succeeded", job["error"]
-    assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
+    assert np.array_equal(fleet.pixels(job), undisturbed)
     # A lost UNet worker costs the steps since the last checkpoint
     assert bool(job["receipt"].get("continued_at")) == (target == "unet1")
 
 
 def test_a_worker_that_is_told_to_stop_hands_its_job_over(fleet: Client) -> None:
-    wanted = {"num_inference_steps": 150, "lora_loading": {"mode": "exact"}}
+    wanted = {"num_inference_steps": 80, "lora_loading": {"mode": "exact"}}
     undisturbed = fleet.generate(**wanted)
-    for _ in range(2):
-        job_id = fleet.submit(**wanted)
-        reached = next(
-            event[2]["step"]
-            for event in fleet.events(job_id)
-            if event[1] == "progress" and event[2]["step"] >= 9
-        )
-        # When its worker is told to stop, which the supervisor restarts, while another job waits
-        waiting_id = fleet.submit(num_inference_steps=2)
-        process = psutil.Process(fleet.stack.pids()["unet1"])
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
-        job = fleet.wait(job_id)
-        # Then a worker goes on where it was
-        assert job["status"] == "succeeded", job["error"]
-        assert job["receipt"]["continued_at"][0] >= reached
-        assert job["started_at"] < fleet.wait(waiting_id)["started_at"]
-        assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
+    job_id = fleet.submit(**wanted)
+    reached = next(
+        event[2]["step"] for event in fleet.events(job_id) if event[1] == "progress" and event[2]["step"] >= 9
+    )
+    # When its worker is told to stop, which the supervisor restarts, while another job waits
+    waiting_id = fleet.submit(num_inference_steps=2)
+    process = psutil.Process(fleet.stack.pids()["unet1"])
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+    job = fleet.wait(job_id)
+    # Then a worker goes on where it was
+    assert job["status"] == "succeeded", job["error"]
+    assert job["receipt"]["continued_at"][0] >= reached
+    assert job["started_at"] < fleet.wait(waiting_id)["started_at"]
+    assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
     steps = [event[2]["step"] for event in fleet.events(job_id) if event[1] == "progress"]
     assert steps == sorted(set(steps))
 
 
-def test_a_job_whose_controlnet_workers_stop_generates_the_same_image(fleet: Client) -> None:
-    wanted = {
-        "num_inference_steps": STEPS,
-        "controlnets": [control_image()],
-        "lora_loading": {"mode": "exact"},
-    }
-    undisturbed = fleet.generate(**wanted)
-    job_id = fleet.submit(**wanted)
+def test_a_job_whose_controlnet_workers_stop_generates_the_same_image(
+    fleet: Client, undisturbed: NDArray[np.int16]
+) -> None:
+    job_id = fleet.submit(**WANTED)
     next(event for event in fleet.events(job_id) if event[1] == "progress" and event[2]["step"] >= 5)
     pids = [pid for name, pid in fleet.stack.pids().items() if name.startswith("controlnet")]
     for pid in pids:
@@ -110,7 +112,7 @@ def test_a_job_whose_controlnet_workers_stop_generates_the_same_image(fleet: Cli
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
     assert job["status"] == "succeeded", job["error"]
-    assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
+    assert np.array_equal(fleet.pixels(job), undisturbed)
     workers = {span["worker"].split("@")[0] for span in job["timeline"] if span["name"] == "controlnet edge"}
     assert "unet1" in workers
 
