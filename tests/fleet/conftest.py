@@ -23,6 +23,7 @@ from shared.settings import Settings
 from tests.browser import allowed_statuses, assert_accessible, browser, page, screenshot  # noqa: F401
 from tests.diffusers_peer import CONTROL
 from tests.tiny_models import EMOJI, make_controlnet, make_pipeline, make_union
+from workers.runtime.weights.source import estimate_bytes
 
 ENDED = ("succeeded", "failed", "cancelled")
 ANSWER_S = 30.0
@@ -67,16 +68,16 @@ class Client:
     stack: Stack
 
     def post(self, body: Mapping[str, Any], **headers: str) -> requests.Response:
-        return requests.post(f"{self.stack.api_url}/v1/jobs", json=body, headers=headers, timeout=ANSWER_S)
+        return self._ask("POST", "/v1/jobs", json=body, headers={**self._key, **headers})
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(self.stack.api_url + path, timeout=ANSWER_S)
+        return self._ask("GET", path, headers=self._key)
 
     def cancel(self, job_id: str) -> requests.Response:
-        return requests.post(f"{self.stack.api_url}/v1/jobs/{job_id}/cancel", timeout=ANSWER_S)
+        return self._ask("POST", f"/v1/jobs/{job_id}/cancel", headers=self._key)
 
     def delete(self, path: str) -> requests.Response:
-        return requests.delete(self.stack.api_url + path, timeout=ANSWER_S)
+        return self._ask("DELETE", path, headers=self._key)
 
     def submit(self, **changes: Any) -> str:
         answer = self.post({"prompt": "a penguin on a teal background", "seed": 7, **changes})
@@ -109,7 +110,7 @@ class Client:
 
     def events(self, job_id: str, after: str = "") -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Id, kind and data of each server-sent event, to the closing one."""
-        headers = {"Last-Event-ID": after} if after else {}
+        headers = {**self._key, **({"Last-Event-ID": after} if after else {})}
         url = f"{self.stack.api_url}/v1/jobs/{job_id}/events"
         with requests.get(url, headers=headers, stream=True, timeout=JOB_S) as answer:
             answer.raise_for_status()
@@ -120,6 +121,14 @@ class Client:
                 if not line and "data" in event:
                     yield event["id"], event["event"], json.loads(event["data"])
                     event = {}
+
+    def _ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        return requests.request(method, self.stack.api_url + path, timeout=ANSWER_S, **options)
+
+    @property
+    def _key(self) -> dict[str, str]:
+        key = self.stack.api_key
+        return {"Authorization": f"Bearer {key}"} if key else {}
 
     @property
     def s3(self) -> Any:
@@ -146,6 +155,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     catalog = home / "catalog.toml"
     catalog.write_text(CATALOG.format(emoji=EMOJI.resolve()))
     with running_client(home / "run", catalog=catalog, unet_workers=1, controlnet_workers=2) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A fleet that asks for keys; its only worker has no memory for text encoders beside their model."""
+    model_bytes = estimate_bytes(str(EMOJI / "model"), "float32")
+    workers = {"unet_workers": 1, "controlnet_workers": 0, "model_memory_bytes": model_bytes - 1}
+    with running_client(tmp_path_factory.mktemp("keyed") / "run", auth="keys", **workers) as client:
         yield client
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from infra.cli.client import ApiError
 from infra.cli.client import Client as RestClient
 from infra.local.s3_client import make_s3_client
 from infra.local.stack import OUTPUT, Stack
-from tests.fleet.conftest import ANSWER_S, running_client
+from tests.fleet.conftest import ANSWER_S, Client
 from tests.infra.local.waiting import eventually
 from tests.tiny_models import EMOJI
 
@@ -27,10 +26,8 @@ SWEPT_S = 180.0
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    home = tmp_path_factory.mktemp("keyed") / "run"
-    with running_client(home, auth="keys", unet_workers=1) as client:
-        yield client.stack
+def stack(keyed: Client) -> Stack:
+    return keyed.stack
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +104,7 @@ def test_the_api_and_flower_refuse_whoever_has_no_key(stack: Stack) -> None:
 def test_an_admins_key_opens_flower_and_another_one_does_not(stack: Stack, admin: RestClient) -> None:
     url = f"{stack.flower_url}/api/workers"
     workers = requests.get(url, auth=("anybody", stack.api_key or ""), timeout=ANSWER_S)
-    assert [name.split("@")[0] for name in workers.json()] == ["unet1"]
+    assert "unet1" in {name.split("@")[0] for name in workers.json()}
     made = admin.call("POST", "/v1/tenants/local/keys", {"scopes": ["jobs", "fleet"]})
     assert requests.get(url, auth=("anybody", made["key"]), timeout=ANSWER_S).status_code == 403
     login = (stack.env["FLOWER_USER"], stack.env["FLOWER_PASSWORD"])
@@ -154,7 +151,7 @@ def test_a_tenants_own_lora_is_patched_and_not_that_of_another_by_the_same_name(
 
 def test_a_tenant_with_one_job_waits_for_no_flood_of_another(tenants: dict[str, RestClient]) -> None:
     # Given many jobs of one tenant, on a fleet of one UNet worker, and then one of another tenant
-    many = {"prompt": "a red apple", "num_inference_steps": 100, "latent_parallelism": "off"}
+    many = {"prompt": "a red apple", "num_inference_steps": 40, "latent_parallelism": "off"}
     flood = [tenants["north"].submit(many) for _ in range(8)]
     one = tenants["south"].submit(many)
     # Then that one begins after the job that runs and the one in the queue, and all end
