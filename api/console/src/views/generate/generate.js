@@ -54,6 +54,7 @@ function Form({ catalog }) {
       const { id } = await request("v1/jobs", { method: "POST", json: toRequest(form.value) });
       addSubmitted(id);
       await loadJob(id);
+      showResults();
     } catch (refused) {
       setRefusal(refused);
     }
@@ -72,6 +73,12 @@ function Form({ catalog }) {
       </div>
     </div>
   </form>`;
+}
+
+/** On narrow screens the results are below the form. */
+function showResults() {
+  const results = document.querySelector(".results");
+  if (results && results.getBoundingClientRect().top > innerHeight) results.scrollIntoView({ block: "start" });
 }
 
 /** Whether the form shows the error at a field. */
