@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as Redirect
 
 from api import openapi
 from api.auth import audit, authentication
+from api.compat.a1111.routes import a1111_api
 from api.compat.openai.routes import openai_api
 from api.console.routes import console_api
 from api.middleware import compression, cors, errors, hosts, request_body, request_metrics
@@ -73,7 +74,8 @@ def create_app(services: Services) -> OpenAPI:
     errors.register(app)
     for blueprint in BLUEPRINTS:
         app.register_api(blueprint(services))
-    app.register_blueprint(openai_api(services))
+    for compatible in (openai_api, a1111_api):
+        app.register_blueprint(compatible(services))
     app.register_blueprint(console_api())
 
     @lru_cache(16)

@@ -22,6 +22,7 @@ NEEDED: Mapping[str, Needed] = {
     "jobs": JOBS,
     "images": JOBS,
     "openai": JOBS,
+    "a1111": JOBS,
     "events": JOBS,
     "webhooks": JOBS,
     "usage": JOBS,

@@ -103,3 +103,19 @@ def _join(sampler: Sampler, schedule: NoiseSchedule) -> str:
         known = ", ".join(one.label for one in fitting)
         raise NotFound(f"sampler {sampler.name!r} has no scheduler {schedule.label!r}; known are {known}")
     return joined
+
+
+def find_sampler(scheduler: str) -> tuple[str, str | None]:
+    """The sampler and the label of the noise schedule that a scheduler here stands for.
+
+    A scheduler without a counterpart keeps its name, which `find_scheduler` takes, too.
+    """
+    return _NAMES.get(scheduler, (scheduler, None))
+
+
+_NAMES = {
+    sampler.scheduler + schedule.suffix: (sampler.name, schedule.label if sampler.is_scheduled else None)
+    for sampler in SAMPLERS
+    for schedule in reversed(NOISE_SCHEDULES)  # of two without a suffix the first counts
+    if schedule is not AUTOMATIC
+}

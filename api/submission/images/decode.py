@@ -5,6 +5,8 @@ import binascii
 import re
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -57,7 +59,23 @@ def decode_image(text: str, *, max_px: int, field: str) -> DecodedImage:
     Upright and in RGB as diffusers' ``load_image`` makes it, apart from greys of 16 bit, which are scaled to
     8 and not cut off.
     """
-    data = _decode_base64(text, field)
+    with _opened(text, max_px=max_px, field=field) as (image, orientation):
+        is_transparent = _is_transparent(image)
+        return DecodedImage(encode_png(_upright_rgb(image, orientation)), is_transparent)
+
+
+def decode_rgba(text: str, *, max_px: int, field: str) -> Image.Image:
+    """The same image in RGBA; raises `InvalidImage` for ``field``."""
+    with _opened(text, max_px=max_px, field=field) as (image, orientation):
+        has_alpha = image.has_transparency_data and not _is_16_bit(image)
+        rgba = image.convert("RGBA") if has_alpha else _upright_rgb(image, 1).convert("RGBA")
+        return rgba.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else rgba
+
+
+@contextmanager
+def _opened(text: str, *, max_px: int, field: str) -> Iterator[tuple[Image.Image, int]]:
+    """The image as it was sent, loaded, and its orientation; errors of the block are the image's."""
+    data = decode_base64(text, field)
     try:
         stripped = strip_metadata(data)
         if stripped.frames > 1:
@@ -65,8 +83,7 @@ def decode_image(text: str, *, max_px: int, field: str) -> DecodedImage:
         with Image.open(BytesIO(stripped.data), formats=FORMATS) as image:
             check_header(image, max_px, field)
             image.load()
-            is_transparent = _is_transparent(image)
-            return DecodedImage(_encode_png(_upright_rgb(image, stripped.orientation)), is_transparent)
+            yield image, stripped.orientation
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InvalidImage(f"the image has more than {max_px} pixels", field=field) from None
     except UnidentifiedImageError:
@@ -77,8 +94,8 @@ def decode_image(text: str, *, max_px: int, field: str) -> DecodedImage:
         raise InvalidImage(f"the image is broken or truncated: {error}", field=field) from None
 
 
-def _decode_base64(text: str, field: str) -> bytes:
-    """Also url-safe, without padding and in lines, as other programs write it."""
+def decode_base64(text: str, field: str) -> bytes:
+    """The bytes of an image; also url-safe, without padding and in lines, as other programs write it."""
     text = text.strip()
     if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
@@ -138,7 +155,7 @@ def _is_16_bit(image: Image.Image) -> bool:
     return image.mode.startswith("I")
 
 
-def _encode_png(image: Image.Image) -> bytes:
+def encode_png(image: Image.Image) -> bytes:
     """Pixels alone: equal ones are the same file."""
     image.info.clear()
     png = BytesIO()

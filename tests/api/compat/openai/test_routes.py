@@ -18,7 +18,8 @@ from shared.errors import JobCancelled
 from shared.jobs.attempt import Attempt
 from shared.keys import control_key
 from shared.tenants.tenant import LOCAL
-from tests.api.compat.openai.conftest import FakeWorker, error_of, fail
+from tests.api.compat.fake_worker import FakeWorker, fail
+from tests.api.compat.openai.conftest import error_of
 from tests.api.services import base64_of, edge, image_file
 
 

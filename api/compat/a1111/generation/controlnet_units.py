@@ -1,0 +1,238 @@
+"""Units of sd-webui-controlnet: ``alwayson_scripts.ControlNet.args``, and the ControlNets of a job.
+
+Source: Mikubill/sd-webui-controlnet, ``internal_controlnet/args.py`` (``ControlNetUnit``) and
+``scripts/enums.py``; its wiki page "API" has the older names.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from api.compat.a1111.generation.init_image import InitImage, base64_png
+from api.compat.a1111.generation.preprocessors import UNSET, find_preprocessor, read_thresholds
+from api.compat.a1111.generation.resizing import ResizeMode, Size, resize, resize_control_map
+from api.compat.a1111.models import without_hash
+from api.schemas.request_fields import field_error
+from api.submission.images.decode import decode_rgba
+from shared.catalog.preprocessors import NONE
+from shared.errors import InvalidRequest
+from shared.message_base import Finite
+
+#: The script's name, in lower case.
+SCRIPT = "controlnet"
+PLACE = "alwayson_scripts.ControlNet.args"
+_BALANCED, _PROMPT, _CONTROL = range(3)
+#: Enums, which clients send as text or as a number; the last three of each are old names.
+_RESIZE_MODES = {
+    "just resize": ResizeMode.JUST_RESIZE,
+    "crop and resize": ResizeMode.CROP_AND_RESIZE,
+    "resize and fill": ResizeMode.RESIZE_AND_FILL,
+    "scale to fit (inner fit)": ResizeMode.CROP_AND_RESIZE,
+    "inner fit (scale to fit)": ResizeMode.CROP_AND_RESIZE,
+    "envelope (outer fit)": ResizeMode.RESIZE_AND_FILL,
+    "outer fit (shrink to fit)": ResizeMode.RESIZE_AND_FILL,
+    "just resize (latent upscale)": ResizeMode.JUST_RESIZE,
+}
+_CONTROL_MODES = {
+    "balanced": _BALANCED,
+    "my prompt is more important": _PROMPT,
+    "controlnet is more important": _CONTROL,
+}
+_ALIASES = {"input_image": "image", "guidance": "guidance_end", "lowvram": "low_vram", "mask_image": "mask"}
+#: Fields that would change the image, and that nothing here does.
+_REFUSED = ("mask", "advanced_weighting", "effective_region_mask", "ipadapter_input")
+#: What resolutions clients send without meaning one.
+_ANY_RESOLUTION = (UNSET, 0, 64, 512)
+
+
+def _number_of(names: Mapping[str, int], *, others: int | None = None) -> BeforeValidator:
+    """A name of an enum, or its number."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str) and not value.strip().isdigit():
+            if value.strip().lower() not in names:
+                raise ValueError(f"known are {', '.join(names)}")
+            return names[value.strip().lower()]
+        number = int(value) if isinstance(value, str) else value
+        if number not in names.values():
+            if others is not None and isinstance(number, int):
+                return others
+            raise ValueError(f"known are {', '.join(names)}")
+        return number
+
+    return BeforeValidator(read)
+
+
+class Unit(BaseModel):
+    """One unit; fields of an IP-Adapter, of AnimateDiff and of the web page are not read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    enabled: bool = True
+    image: str | dict[str, Any] | list[Any] | None = None
+    module: str = NONE
+    model: str = ""
+    weight: Finite = 1.0
+    resize_mode: Annotated[ResizeMode, _number_of(_RESIZE_MODES, others=ResizeMode.JUST_RESIZE)] = (
+        ResizeMode.CROP_AND_RESIZE
+    )
+    processor_res: int = UNSET
+    threshold_a: Finite = UNSET
+    threshold_b: Finite = UNSET
+    guidance_start: Annotated[Finite, Field(ge=0, le=1)] = 0.0
+    guidance_end: Annotated[Finite, Field(ge=0, le=1)] = 1.0
+    pixel_perfect: bool = False
+    control_mode: Annotated[int, _number_of(_CONTROL_MODES)] = _BALANCED
+    guessmode: bool = False  # before there were control modes
+    inpaint_crop_input_image: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_new_names(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        given = {name: value for name, value in given.items() if value is not None}
+        for alias, name in _ALIASES.items():
+            if alias in given:
+                given.setdefault(name, given[alias])
+        for name in _REFUSED:
+            if given.get(name):
+                raise ValueError(f"{name} is not supported")
+        return given
+
+    @model_validator(mode="after")
+    def _starts_before_it_ends(self) -> Self:
+        if self.guidance_start >= self.guidance_end:
+            raise ValueError("guidance_start must be less than guidance_end")
+        return self
+
+    @property
+    def picks_control(self) -> bool:
+        """Whether the ControlNet is more important than the prompt."""
+        return self.control_mode == _CONTROL or self.guessmode
+
+
+class ReadUnits(NamedTuple):
+    """The enabled units of a call, with their places in its list."""
+
+    units: Sequence[tuple[int, Unit]]
+
+    def check(self) -> None:
+        """Raise `InvalidRequest` for what these units cannot be together, or at all."""
+        for place, unit in self.units:
+            if unit.control_mode == _PROMPT:
+                detail = "control_mode 'My prompt is more important' is not supported"
+                raise InvalidRequest(detail, field=f"{PLACE}.{place}.control_mode")
+            if without_hash(unit.model).lower() in ("", "none"):
+                raise InvalidRequest("no model is chosen", field=f"{PLACE}.{place}.model")
+        if len({unit.picks_control for _, unit in self.units}) > 1:
+            detail = "all units must have the same control_mode"
+            raise InvalidRequest(detail, field=f"{PLACE}.{self.units[0][0]}.control_mode")
+
+    def job_fields(self, size: Size | None, init: InitImage | None, *, max_px: int) -> dict[str, Any]:
+        """Fields of a job of this size; ``None``: of the model's own, which is not known here.
+
+        Raises `InvalidImage` for an image.
+        """
+        if not self.units:
+            return {}
+        controlnets = [_controlnet(place, unit, size, init, max_px) for place, unit in self.units]
+        return {"controlnets": controlnets, "guess_mode": self.units[0][1].picks_control}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is ignored of them."""
+        found = []
+        for place, unit in self.units:
+            preprocessor = find_preprocessor(unit.module)
+            for field in read_thresholds(preprocessor, unit.threshold_a, unit.threshold_b).refused:
+                found.append(f"{PLACE}.{place}.{field} is out of bounds: the default is used")
+            is_any = unit.pixel_perfect or unit.processor_res in _ANY_RESOLUTION
+            if preprocessor != NONE and not is_any:
+                found.append(f"{PLACE}.{place}.processor_res is ignored: it is the size of the image")
+        return found
+
+
+def read_units(scripts: Mapping[str, Any]) -> ReadUnits:
+    """The units of a call's scripts; raises `InvalidRequest` for a script that is not ControlNet and is on.
+
+    Also pydantic's `ValidationError`, for the field of a unit.
+    """
+    units: list[tuple[int, Unit]] = []
+    for name, script in scripts.items():
+        args = script.get("args", []) if isinstance(script, dict) else script
+        args = [args] if isinstance(args, dict) else args
+        if name.lower() == SCRIPT and isinstance(args, list):
+            units += [(place, _read_unit(place, unit)) for place, unit in enumerate(args) if unit is not None]
+        elif name.lower() == SCRIPT or not _is_off(args):
+            detail = f"always on script {name[:60]!r} is not supported; ControlNet is"
+            raise InvalidRequest(detail, field="alwayson_scripts")
+    found = ReadUnits([(place, unit) for place, unit in units if unit.enabled])
+    found.check()
+    return found
+
+
+def _is_off(args: Any) -> bool:
+    """Whether the arguments of a script say, most of them in the first one, that it is not to run."""
+    first = args[0] if isinstance(args, list) and args else False
+    return first is False or (isinstance(first, dict) and not any(map(first.get, ("enabled", "enable"))))
+
+
+def _read_unit(place: int, unit: Any) -> Unit:
+    try:
+        return Unit.model_validate(unit)
+    except ValidationError as error:
+        found = [field_error(one["type"], one["msg"], PLACE, place, *one["loc"]) for one in error.errors()]
+        raise ValidationError.from_exception_data("Unit", found) from None
+
+
+def _controlnet(
+    place: int, unit: Unit, size: Size | None, init: InitImage | None, max_px: int
+) -> dict[str, Any]:
+    preprocessor = find_preprocessor(unit.module)
+    return {
+        "name": without_hash(unit.model),
+        "image": _image(unit, f"{PLACE}.{place}.image", size, init, max_px),
+        "conditioning_scale": unit.weight,
+        "guidance_start": unit.guidance_start,
+        "guidance_end": unit.guidance_end,
+        "preprocessor": preprocessor,
+        "preprocessor_options": read_thresholds(preprocessor, unit.threshold_a, unit.threshold_b).options,
+    }
+
+
+def _image(unit: Unit, field: str, size: Size | None, init: InitImage | None, max_px: int) -> str:
+    """The control image in the size of the job; without one it is the image that the job starts from."""
+    text = _text_of(unit.image, field)
+    if not text:
+        if init is None:
+            raise InvalidRequest("the unit has no image", field=field)
+        return base64_png(init.image)
+    masked = init.masked if init and unit.inpaint_crop_input_image else None
+    is_cropped = masked is not None and masked.region is not None
+    mode = unit.resize_mode
+    if not is_cropped and (size is None or mode is ResizeMode.JUST_RESIZE):
+        return text  # workers resize it so
+    image = decode_rgba(text, max_px=max_px, field=field).convert("RGB")
+    if masked is not None:
+        image = masked.crop(image, mode)
+    assert size is not None, "a job that starts from an image has a size"
+    if not is_cropped and image.width * size[1] == image.height * size[0]:
+        return text
+    is_map = find_preprocessor(unit.module) == NONE
+    return base64_png((resize_control_map if is_map else resize)(image, size, mode))
+
+
+def _text_of(image: Any, field: str) -> str:
+    """An image's text; it may be sent with a mask, in an object or in a list."""
+    mask = None
+    if isinstance(image, list):
+        image, mask = (*image, None, None)[:2]
+    if isinstance(image, dict):
+        image, mask = image.get("image"), image.get("mask")
+    if mask:
+        raise InvalidRequest("the mask of a unit is not supported", field=field)
+    if image is not None and not isinstance(image, str):
+        raise InvalidRequest("an image is text in base64", field=field)
+    return image or ""

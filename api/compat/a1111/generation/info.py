@@ -1,0 +1,117 @@
+"""What A1111's generation calls answer: images, the request, and ``info``, which is JSON in a string."""
+
+import base64
+import io
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+from pydantic import BaseModel
+
+from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
+from api.compat.a1111.generation.infotext import generation_params, infotext, model_hash, prompt_of
+from api.compat.a1111.generation.masks import MaskedImage
+from api.compat.a1111.generation.png_text import with_text
+from api.compat.a1111.generation.translate import GenerationCall
+from api.compat.a1111.samplers import find_sampler
+from api.services import Services
+from shared.image_files.formats import DEFAULT_QUALITY, PNG
+from shared.jobs.record import Job, StoredImage
+
+#: The keyword of A1111's text chunk.
+PARAMETERS = "parameters"
+
+
+class GenerationResponse(BaseModel):
+    """The answer to ``txt2img`` and ``img2img``; ``images`` are base64, without a prefix."""
+
+    images: list[str]
+    parameters: dict[str, Any]
+    info: str
+
+
+def generation_response(
+    job: Job, body: Mapping[str, Any], call: GenerationCall, services: Services
+) -> GenerationResponse:
+    """The answer with the images of a job that has succeeded."""
+    fields, files = call.fields, []
+    if fields.send_images:
+        files = [_file(job, image, call.masked, services) for image in job.images]
+    warnings = [*call.warnings, *job.warnings]
+    info = json.dumps(_info(job, fields, warnings))
+    return GenerationResponse(images=files, parameters=_echo(body, fields), info=info)
+
+
+def _file(job: Job, image: StoredImage, masked: MaskedImage | None, services: Services) -> str:
+    """An image in base64; one whose surroundings a mask has kept has no receipt: no job generates it."""
+    data = services.images.get(image.key)
+    if masked is not None:
+        generated = data
+        data = services.offload(lambda: _restored(generated, masked, job.spec.output_format))
+    if job.spec.output_format == PNG and job.receipt is not None:
+        data = with_text(data, PARAMETERS, infotext(job.receipt, image.seed))
+    return base64.b64encode(data).decode()
+
+
+def _restored(data: bytes, masked: MaskedImage, output_format: str) -> bytes:
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(data)) as generated:
+        image = masked.restore(generated.convert("RGB"))
+    options: dict[str, int] = {"compress_level": 1} if output_format == PNG else {"quality": DEFAULT_QUALITY}
+    image.save(file, output_format.upper(), **options)
+    return file.getvalue()
+
+
+def _echo(body: Mapping[str, Any], fields: Txt2ImgFields) -> dict[str, Any]:
+    """The request, without its images, which clients have themselves."""
+    left_out: dict[str, Any] = {"alwayson_scripts": {}}
+    if not (isinstance(fields, Img2ImgFields) and fields.include_init_images):
+        left_out |= {"init_images": None, "mask": None}
+    return {**body, **{name: value for name, value in left_out.items() if name in body}}
+
+
+def _info(job: Job, fields: Txt2ImgFields, warnings: list[str]) -> dict[str, Any]:
+    """All fields that A1111's clients read; the last two are ours."""
+    receipt = job.receipt
+    assert receipt is not None, "the job has succeeded"
+    spec = receipt.spec
+    seeds = [image.seed for image in job.images]
+    count, prompt, negative = len(seeds), prompt_of(spec), spec.negative_prompt or ""
+    return {
+        "prompt": prompt,
+        "all_prompts": [prompt] * count,
+        "negative_prompt": negative,
+        "all_negative_prompts": [negative] * count,
+        "seed": seeds[0],
+        "all_seeds": seeds,
+        "subseed": fields.subseed,
+        "all_subseeds": [fields.subseed] * count,
+        "subseed_strength": 0,
+        "width": job.images[0].width,
+        "height": job.images[0].height,
+        "sampler_name": find_sampler(spec.scheduler)[0],
+        "cfg_scale": spec.guidance_scale,
+        "steps": spec.num_inference_steps,
+        "batch_size": fields.batch_size,
+        "restore_faces": False,
+        "face_restoration_model": None,
+        "sd_model_name": spec.model,
+        "sd_model_hash": model_hash(receipt),
+        "sd_vae_name": None,
+        "sd_vae_hash": None,
+        "seed_resize_from_w": fields.seed_resize_from_w,
+        "seed_resize_from_h": fields.seed_resize_from_h,
+        "denoising_strength": spec.strength,
+        "extra_generation_params": generation_params(receipt),
+        "index_of_first_image": 0,
+        "infotexts": [infotext(receipt, seed) for seed in seeds],
+        "styles": [],
+        "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.gmtime(job.created_at)),
+        "clip_skip": (spec.clip_skip or 0) + 1,
+        "is_using_inpainting_conditioning": False,
+        "version": "",
+        "job_id": job.id,
+        "warnings": warnings,
+    }

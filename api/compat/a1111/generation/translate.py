@@ -1,0 +1,121 @@
+"""Translates a generation call of A1111 into the submission of a job."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from api.compat.a1111.generation.controlnet_units import read_units
+from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields, known_fields
+from api.compat.a1111.generation.init_image import InitImage, read_init_image
+from api.compat.a1111.generation.masks import MaskedImage
+from api.compat.a1111.generation.resizing import Size
+from api.compat.a1111.generation.settings import read_settings
+from api.compat.a1111.generation.unsupported import check_fields, check_settings
+from api.compat.a1111.samplers import find_scheduler
+from api.schemas.submission import Submission
+from api.services import Services
+from shared.catalog.schedulers import SCHEDULERS
+from shared.errors import InvalidRequest
+
+#: Schedulers that add noise in each step: A1111 lets ``eta`` scale it, and 1 is all of it.
+_NOISY = ("euler_a", "dpm2_a", "dpmpp_sde", "dpmpp_2m_sde")
+_ALL_NOISE = 1.0
+
+
+@dataclass(frozen=True)
+class GenerationCall:
+    """A call, translated: the job it asks for, its fields, what was ignored, and what its mask leaves."""
+
+    submission: Submission
+    fields: Txt2ImgFields
+    warnings: list[str] = field(default_factory=list)
+    masked: MaskedImage | None = None
+
+
+def translate_txt2img(
+    body: Mapping[str, Any], sticky: Mapping[str, Any], services: Services
+) -> GenerationCall:
+    """The job that a ``txt2img`` call asks for; ``sticky`` are settings that were made before it.
+
+    Raises pydantic's `ValidationError`, `InvalidRequest` for a field that nothing here can do, and `NotFound`
+    for a name that is not known.
+    """
+    fields = Txt2ImgFields.model_validate(known_fields(body))
+    return _translate(body, fields, sticky, services)
+
+
+def translate_img2img(
+    body: Mapping[str, Any], sticky: Mapping[str, Any], services: Services
+) -> GenerationCall:
+    """The job that an ``img2img`` call asks for, as `translate_txt2img`; also raises `InvalidImage`."""
+    fields = Img2ImgFields.model_validate(known_fields(body))
+    return _translate(body, fields, sticky, services)
+
+
+def _translate(
+    body: Mapping[str, Any], fields: Txt2ImgFields, sticky: Mapping[str, Any], services: Services
+) -> GenerationCall:
+    warnings = check_fields(known_fields(body), fields)
+    job, more = _job_fields(fields, sticky, services)
+    units = read_units(fields.alwayson_scripts)
+    max_px, max_side_px = services.settings.max_control_px, services.settings.max_side_px
+    init: InitImage | None = None
+    if isinstance(fields, Img2ImgFields):
+        img2img = fields
+        init = services.offload(lambda: read_init_image(img2img, max_px=max_px, max_side_px=max_side_px))
+        job |= {**init.job_fields, "strength": img2img.denoising_strength}
+    size = _size(fields, job["model"], services) if init is None else init.image.size
+    job |= services.offload(lambda: units.job_fields(size, init, max_px=max_px))
+    return GenerationCall(
+        Submission.model_validate(job),
+        fields,
+        [*warnings, *more, *units.warnings],
+        init.masked if init else None,
+    )
+
+
+def _job_fields(
+    fields: Txt2ImgFields, sticky: Mapping[str, Any], services: Services
+) -> tuple[dict[str, Any], list[str]]:
+    """Fields of a job that both calls have, and warnings."""
+    check_settings(fields.override_settings)
+    settings, warnings = read_settings(sticky, fields.override_settings)
+    job = {
+        **settings.job_fields(services.catalog),
+        "prompt": fields.prompt,
+        "negative_prompt": fields.negative_prompt or None,
+        "prompt_syntax": "a1111",
+        "width": fields.width,
+        "height": fields.height,
+        "num_inference_steps": fields.steps,
+        "guidance_scale": fields.cfg_scale,
+        "seed": fields.seed if fields.seed >= 0 else None,
+        "num_images": fields.batch_size * fields.n_iter,
+    }
+    names = fields.sampler_name, fields.sampler_index, fields.scheduler
+    job["scheduler"] = find_scheduler(*names) if any(names) else None
+    job |= _eta(fields, job["scheduler"] or services.catalog.models[job["model"]].scheduler)
+    return {name: value for name, value in job.items() if value is not None}, warnings
+
+
+def _eta(fields: Txt2ImgFields, scheduler: str) -> dict[str, float]:
+    """``eta`` where the scheduler takes it; clients send 1 with every sampler."""
+    if fields.eta is None:
+        return {}
+    if "eta" in SCHEDULERS[scheduler].takes:
+        return {"eta": fields.eta}
+    if scheduler.startswith(_NOISY) and fields.eta != _ALL_NOISE:
+        sampler = fields.sampler_name or fields.sampler_index or scheduler
+        raise InvalidRequest(f"sampler {sampler!r} has no eta but 1", field="eta")
+    return {}
+
+
+def _size(fields: Txt2ImgFields, model: str, services: Services) -> Size | None:
+    """Of a job without an image; ``None``: the model's own, which its files do not say."""
+    entry, own = services.catalog.models[model], services.families.default_size(model)
+    width = fields.width or entry.width or (own[0] if own else None)
+    height = fields.height or entry.height or (own[1] if own else None)
+    limit = services.settings.max_side_px
+    if width is None or height is None or not (0 < width <= limit and 0 < height <= limit):
+        return None  # refused where sizes are
+    return width, height

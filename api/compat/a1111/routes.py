@@ -1,0 +1,23 @@
+"""A1111's API (https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/API): jobs in that API's words.
+
+No part of the OpenAPI document: clients bring their own.
+"""
+
+from flask import Blueprint
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException
+
+from api.compat.a1111.errors import explain_error, explain_http, explain_invalid
+from api.compat.a1111.generation.routes import add_generation_routes
+from api.services import Services
+from shared.errors import SwiftError
+
+
+def a1111_api(services: Services) -> Blueprint:
+    """All routes of this API."""
+    api = Blueprint("a1111", __name__)
+    api.register_error_handler(SwiftError, explain_error)
+    api.register_error_handler(ValidationError, explain_invalid)
+    api.register_error_handler(HTTPException, explain_http)
+    add_generation_routes(api, services)
+    return api
