@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from api.json_response import json_response
 from api.middleware.errors import NAMED_CHARS, NAMED_ERRORS, explain
 from api.schemas.problems import code_of, sentence
-from shared.errors import SwiftError, Unauthorized
+from shared.errors import SwiftError
 from shared.jobs.record import Failure
 
 #: Fields of ``POST /v1/jobs`` under the names that they have here.
@@ -76,8 +76,6 @@ def explain_error(error: SwiftError) -> Response:
     """One of our own errors."""
     ours = explain(error)  # logs it, and knows its headers
     headers = {name: value for name, value in ours.headers if name not in ("Content-Type", "Content-Length")}
-    if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = 'Basic realm="swiftdiffusion"'  # what clients of this API can send
     field, detail = param_of(getattr(error, "field", None)), str(error)
     return error_response(error.status, error.code, f"{field}: {detail}" if field else detail, headers)
 

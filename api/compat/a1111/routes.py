@@ -9,6 +9,8 @@ from werkzeug.exceptions import HTTPException
 
 from api.compat.a1111.errors import explain_error, explain_http, explain_invalid
 from api.compat.a1111.generation.routes import add_generation_routes
+from api.compat.a1111.png_info import add_png_info_route
+from api.compat.a1111.progress import add_progress_routes
 from api.services import Services
 from shared.errors import SwiftError
 
@@ -20,4 +22,6 @@ def a1111_api(services: Services) -> Blueprint:
     api.register_error_handler(ValidationError, explain_invalid)
     api.register_error_handler(HTTPException, explain_http)
     add_generation_routes(api, services)
+    add_progress_routes(api, services)
+    add_png_info_route(api, services)
     return api

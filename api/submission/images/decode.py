@@ -76,7 +76,7 @@ def decode_rgba(text: str, *, max_px: int, field: str) -> Image.Image:
 def _opened(text: str, *, max_px: int, field: str) -> Iterator[tuple[Image.Image, int]]:
     """The image as it was sent, loaded, and its orientation; errors of the block are the image's."""
     data = decode_base64(text, field)
-    try:
+    with image_errors(field, max_px):
         stripped = strip_metadata(data)
         if stripped.frames > 1:
             raise _animated(field)
@@ -84,6 +84,13 @@ def _opened(text: str, *, max_px: int, field: str) -> Iterator[tuple[Image.Image
             check_header(image, max_px, field)
             image.load()
             yield image, stripped.orientation
+
+
+@contextmanager
+def image_errors(field: str, max_px: int) -> Iterator[None]:
+    """Let what Pillow raises in the block be an `InvalidImage` for ``field``."""
+    try:
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InvalidImage(f"the image has more than {max_px} pixels", field=field) from None
     except UnidentifiedImageError:

@@ -9,14 +9,15 @@ from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from api.compat.a1111.generation.init_image import InitImage, base64_png
+from api.compat.a1111.generation.images.init_image import InitImage, base64_png
+from api.compat.a1111.generation.images.resizing import ResizeMode, Size, resize, resize_control_map
 from api.compat.a1111.generation.preprocessors import UNSET, find_preprocessor, read_thresholds
-from api.compat.a1111.generation.resizing import ResizeMode, Size, resize, resize_control_map
 from api.compat.a1111.models import without_hash
 from api.schemas.request_fields import field_error
 from api.submission.images.decode import decode_rgba
 from shared.catalog.preprocessors import NONE
 from shared.errors import InvalidRequest
+from shared.jobs.options import MAX_CONTROLNETS
 from shared.message_base import Finite
 
 #: The script's name, in lower case.
@@ -94,8 +95,9 @@ class Unit(BaseModel):
             return given
         given = {name: value for name, value in given.items() if value is not None}
         for alias, name in _ALIASES.items():
-            if alias in given:
-                given.setdefault(name, given[alias])
+            default = cls.model_fields[name].default if name in cls.model_fields else None
+            if alias in given and given.get(name, default) == default:  # some clients send both
+                given[name] = given[alias]
         for name in _REFUSED:
             if given.get(name):
                 raise ValueError(f"{name} is not supported")
@@ -120,6 +122,8 @@ class ReadUnits(NamedTuple):
 
     def check(self) -> None:
         """Raise `InvalidRequest` for what these units cannot be together, or at all."""
+        if len(self.units) > MAX_CONTROLNETS:
+            raise InvalidRequest(f"{len(self.units)} units, the limit is {MAX_CONTROLNETS}", field=PLACE)
         for place, unit in self.units:
             if unit.control_mode == _PROMPT:
                 detail = "control_mode 'My prompt is more important' is not supported"

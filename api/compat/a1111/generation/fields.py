@@ -65,7 +65,8 @@ WITHOUT_EFFECT = frozenset(
     | {"hr_additional_modules", "firstphase_width", "firstphase_height", "firstpass_image"}
     | {"refiner_switch_at", "s_tmin", "s_tmax", "script_args", "image_cfg_scale", "comments"}
     | {"do_not_save_samples", "do_not_save_grid", "override_settings_restore_afterwards", "force_task_id"}
-    | {"sd_model_name", "seed_enable_extras", "do_not_reload_embeddings", *Img2ImgFields.model_fields}
+    | {"sd_model_name", "seed_enable_extras", "do_not_reload_embeddings"}
+    | {"use_deprecated_controlnet", *Img2ImgFields.model_fields}
 )
 
 

@@ -5,15 +5,17 @@ import io
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from PIL import Image
 from pydantic import BaseModel
 
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
+from api.compat.a1111.generation.images.image_work import work_on_images
+from api.compat.a1111.generation.images.masks import MaskedImage
+from api.compat.a1111.generation.images.png_text import with_text
 from api.compat.a1111.generation.infotext import generation_params, infotext, model_hash, prompt_of
-from api.compat.a1111.generation.masks import MaskedImage
-from api.compat.a1111.generation.png_text import with_text
 from api.compat.a1111.generation.translate import GenerationCall
 from api.compat.a1111.samplers import find_sampler
 from api.services import Services
@@ -48,8 +50,7 @@ def _file(job: Job, image: StoredImage, masked: MaskedImage | None, services: Se
     """An image in base64; one whose surroundings a mask has kept has no receipt: no job generates it."""
     data = services.images.get(image.key)
     if masked is not None:
-        generated = data
-        data = services.offload(lambda: _restored(generated, masked, job.spec.output_format))
+        data = work_on_images(partial(_restored, data, masked, job.spec.output_format), services)
     if job.spec.output_format == PNG and job.receipt is not None:
         data = with_text(data, PARAMETERS, infotext(job.receipt, image.seed))
     return base64.b64encode(data).decode()

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from api.compat.a1111.generation.controlnet_units import read_units
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields, known_fields
-from api.compat.a1111.generation.init_image import InitImage, read_init_image
-from api.compat.a1111.generation.masks import MaskedImage
-from api.compat.a1111.generation.resizing import Size
+from api.compat.a1111.generation.images.image_work import work_on_images
+from api.compat.a1111.generation.images.init_image import InitImage, read_init_image
+from api.compat.a1111.generation.images.masks import MaskedImage
+from api.compat.a1111.generation.images.resizing import Size
 from api.compat.a1111.generation.settings import read_settings
+from api.compat.a1111.generation.sizes import size_of
 from api.compat.a1111.generation.unsupported import check_fields, check_settings
 from api.compat.a1111.samplers import find_scheduler
 from api.schemas.submission import Submission
@@ -62,10 +65,11 @@ def _translate(
     init: InitImage | None = None
     if isinstance(fields, Img2ImgFields):
         img2img = fields
-        init = services.offload(lambda: read_init_image(img2img, max_px=max_px, max_side_px=max_side_px))
+        read = partial(read_init_image, img2img, max_px=max_px, max_side_px=max_side_px)
+        init = work_on_images(read, services)
         job |= {**init.job_fields, "strength": img2img.denoising_strength}
     size = _size(fields, job["model"], services) if init is None else init.image.size
-    job |= services.offload(lambda: units.job_fields(size, init, max_px=max_px))
+    job |= work_on_images(lambda: units.job_fields(size, init, max_px=max_px), services)
     return GenerationCall(
         Submission.model_validate(job),
         fields,
@@ -111,11 +115,6 @@ def _eta(fields: Txt2ImgFields, scheduler: str) -> dict[str, float]:
 
 
 def _size(fields: Txt2ImgFields, model: str, services: Services) -> Size | None:
-    """Of a job without an image; ``None``: the model's own, which its files do not say."""
-    entry, own = services.catalog.models[model], services.families.default_size(model)
-    width = fields.width or entry.width or (own[0] if own else None)
-    height = fields.height or entry.height or (own[1] if own else None)
-    limit = services.settings.max_side_px
-    if width is None or height is None or not (0 < width <= limit and 0 < height <= limit):
-        return None  # refused where sizes are
-    return width, height
+    """Of a job without an image; ``None``: unknown, or refused where sizes are."""
+    size, limit = size_of(fields.width, fields.height, model, services), services.settings.max_side_px
+    return size if size is not None and all(0 < side <= limit for side in size) else None

@@ -14,6 +14,7 @@ from webuiapi import WebUIApi
 from api.services import Services
 from tests.api.compat.fake_worker import FakeWorker, fail
 from tests.api.gunicorn_server import call
+from tests.api.services import OCTETS, lora
 
 
 def test_webuiapi_gets_images_and_what_was_generated(
@@ -51,6 +52,25 @@ def test_sd_backend_client_accepts_info(backend: A1111Webservice, worker: FakeWo
     assert [image.size for image in answer["images"]] == [(64, 64)] * 2
     assert answer["info"] is not None
     assert answer["info"].all_seeds == [7, 8]
+
+
+def test_tags_of_loras_come_back_behind_the_prompt(
+    webui: WebUIApi, worker: FakeWorker, services: Services, port: int
+) -> None:
+    call(port, "PUT", "/v1/loras/anime", lora(), **{"Content-Type": OCTETS})
+    result = webui.txt2img(prompt="a <lora:anime:0.8> (cat:1.2)", width=64, height=64, seed=7)
+    spec = services.jobs.get(worker.jobs[0]).spec
+    assert [(one.name, one.scale) for one in spec.loras] == [("anime", 0.8)]
+    assert result.info["prompt"] == "a  (cat:1.2) <lora:anime:0.8>"
+    text = result.image.info["parameters"]
+    assert text.startswith("a  (cat:1.2) <lora:anime:0.8>\nSteps: 4")
+    assert text.endswith('Lora hashes: "anime: 222222222222"')
+
+
+def test_the_same_job_has_the_same_files(webui: WebUIApi, worker: FakeWorker) -> None:
+    first, second = (webui.txt2img(prompt="a cät 猫", seed=7, width=64, height=64) for _ in range(2))
+    assert first.json["images"] == second.json["images"]
+    assert first.image.info["parameters"].startswith("a cät 猫\n")
 
 
 def test_a_random_seed_is_told(webui: WebUIApi, worker: FakeWorker, services: Services) -> None:

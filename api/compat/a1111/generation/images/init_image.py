@@ -6,8 +6,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from api.compat.a1111.generation.fields import Img2ImgFields
-from api.compat.a1111.generation.masks import MaskedImage, MaskOptions, apply_mask, mask_of
-from api.compat.a1111.generation.resizing import ResizeMode, Size, resize
+from api.compat.a1111.generation.images.masks import MaskedImage, MaskOptions, apply_mask, mask_of
+from api.compat.a1111.generation.images.resizing import ResizeMode, Size, resize
 from api.submission.images.decode import decode_rgba, encode_png
 from shared.errors import InvalidRequest, NotFound
 

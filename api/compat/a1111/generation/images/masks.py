@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageFilter, ImageOps
 
-from api.compat.a1111.generation.resizing import ResizeMode, Size, resize
+from api.compat.a1111.generation.images.resizing import ResizeMode, Size, resize
 from shared.errors import InvalidImage
 
 Region = tuple[int, int, int, int]

@@ -1,0 +1,121 @@
+"""``progress``, ``interrupt`` and ``skip`` of A1111, through its real clients, unmodified."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sd_backend_client.api.a1111_webservice import A1111Webservice
+from sd_backend_client.api.shared_data.generation_handle import GenerationError, GenerationStatus
+from sd_backend_client.api.webui.diffusion_request_body import DiffusionRequestBody
+from webuiapi import WebUIApi
+
+from api.services import Services
+from shared.errors import JobCancelled
+from shared.jobs.attempt import Attempt
+from tests.api.compat.fake_worker import FakeWorker
+from tests.api.gunicorn_server import call
+from tests.api.services import base64_of, image_file
+
+
+def run_until_cancelled(services: Services, attempt: Attempt) -> None:
+    """Compute steps as a worker does, which hears of a cancel when it reports one."""
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            attempt.advance(3, 4)
+            attempt.preview(base64_of(image_file((8, 8))), 3)
+            time.sleep(0.05)
+    except JobCancelled:
+        attempt.end("cancelled", None, [])
+
+
+@pytest.fixture
+def endless(services: Services) -> Iterator[FakeWorker]:
+    """A worker whose jobs end only if they are cancelled."""
+    worker = FakeWorker(services)
+    worker.work = run_until_cancelled
+    worker.start()
+    yield worker
+    for job_id in worker.jobs:
+        services.jobs.cancel(job_id)
+    worker.stop()
+
+
+def until(found: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 30
+    while not (value := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value
+
+
+def test_without_a_call_nothing_runs(webui: WebUIApi, backend: A1111Webservice) -> None:
+    idle = webui.get_progress()
+    assert (idle["progress"], idle["eta_relative"], idle["current_image"]) == (0.0, 0.0, None)
+    state = backend.progress_check().state  # which rejects an answer without all of its fields
+    assert (state.job_count, state.sampling_steps) == (0, 0)
+
+
+def test_progress_tells_of_the_caller_s_call(
+    backend: A1111Webservice, endless: FakeWorker, services: Services
+) -> None:
+    handle = backend.submit_txt2img(DiffusionRequestBody(prompt="a cat", steps=4, width=128, height=64))
+    told = until(lambda: (body := backend.progress_check()).state.sampling_step and body)
+    assert told.progress == 0.75
+    assert (told.state.job_count, told.state.sampling_step, told.state.sampling_steps) == (1, 3, 4)
+    assert told.eta_relative >= 0
+    assert handle.cancel()
+    with pytest.raises(GenerationError) as cancelled:
+        handle.wait(timeout=30)
+    assert cancelled.value.status is GenerationStatus.CANCELLED
+    until(lambda: services.jobs.get(endless.jobs[0]).status == "cancelled")
+
+
+@pytest.mark.parametrize("verb", ["interrupt", "skip"])
+def test_an_interrupted_call_ends_with_an_error_of_a1111_s_shape(
+    verb: str, webui: WebUIApi, port: int, endless: FakeWorker
+) -> None:
+    found: list[tuple[int, Any]] = []
+
+    def generate() -> None:
+        answer, body = call(port, "POST", "/sdapi/v1/txt2img", {"prompt": "a cat"})
+        found.append((answer.status, json.loads(body)))
+
+    thread = threading.Thread(target=generate)
+    thread.start()
+    until(lambda: webui.get_progress()["state"]["sampling_step"])
+    assert getattr(webui, verb)() == {}
+    thread.join()
+    [(status, told)] = found
+    assert (status, told["error"], told["detail"]) == (409, "cancelled", "the job was cancelled")
+
+
+def test_a_call_that_waits_is_told_of_too(port: int, webui: WebUIApi, services: Services) -> None:
+    thread = threading.Thread(target=call, args=(port, "POST", "/sdapi/v1/txt2img", {"prompt": "a cat"}))
+    thread.start()
+    told = until(lambda: (body := webui.get_progress())["state"]["job_count"] and body)
+    assert (told["progress"], told["textinfo"]) == (0.01, "Waiting for a worker")
+    assert webui.interrupt() == {}
+    thread.join()
+    assert webui.get_progress()["state"]["job_count"] == 0
+
+
+def test_jobs_of_other_apis_are_neither_told_nor_stopped(
+    webui: WebUIApi, port: int, services: Services
+) -> None:
+    _, body = call(port, "POST", "/v1/jobs", {"prompt": "a cat"})
+    assert webui.get_progress()["state"]["job_count"] == 0
+    assert webui.interrupt() == {}
+    assert services.jobs.get(json.loads(body)["id"]).status == "queued"
+
+
+def test_a_client_that_hangs_up_has_its_job_cancelled(
+    port: int, services: Services, endless: FakeWorker
+) -> None:
+    hasty = A1111Webservice(f"http://127.0.0.1:{port}", generation_timeout=2)
+    with pytest.raises(Exception, match="timed out"):
+        hasty.txt2img(DiffusionRequestBody(prompt="a cat", steps=4))
+    until(lambda: services.jobs.get(endless.jobs[0]).status == "cancelled")
