@@ -59,14 +59,19 @@ def test_without_a_call_nothing_runs(webui: WebUIApi, backend: A1111Webservice) 
     assert (state.job_count, state.sampling_steps) == (0, 0)
 
 
-def test_progress_tells_of_the_caller_s_call(
+def test_progress_tells_of_the_caller_s_call_with_a_preview(
     backend: A1111Webservice, endless: FakeWorker, services: Services
 ) -> None:
     handle = backend.submit_txt2img(DiffusionRequestBody(prompt="a cat", steps=4, width=128, height=64))
-    told = until(lambda: (body := backend.progress_check()).state.sampling_step and body)
+    told = until(lambda: (body := backend.progress_check()).current_image and body)
     assert told.progress == 0.75
     assert (told.state.job_count, told.state.sampling_step, told.state.sampling_steps) == (1, 3, 4)
     assert told.eta_relative >= 0
+    preview = handle.poll().preview
+    assert preview is not None
+    assert preview.size == (128, 64)
+    without = backend.get("/sdapi/v1/progress", url_params={"skip_current_image": "true"}).json()
+    assert without["current_image"] is None
     assert handle.cancel()
     with pytest.raises(GenerationError) as cancelled:
         handle.wait(timeout=30)
