@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+from tests.distribution import LONG
 from tests.source_tree import SOURCES, TESTS, nodes
 from tests.tiers import INTEGRATION
 
@@ -106,6 +107,10 @@ def test_nothing_is_replaced_by_a_path_in_a_string() -> None:
 
 def test_every_test_that_the_quick_tier_leaves_out_exists() -> None:
     assert [path for path in INTEGRATION if not path.exists()] == []
+
+
+def test_every_unit_of_tests_that_takes_long_exists() -> None:
+    assert [unit for unit in LONG if not Path(unit).exists()] == []
 
 
 def test_the_text_of_a_log_record_is_constant() -> None:
