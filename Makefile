@@ -11,9 +11,10 @@ comma := ,
 export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY)$(comma),)127.0.0.1,localhost
 export no_proxy := $(NO_PROXY)
 
-# One process per core; the tests of a file share what they have started, so they run in one process, and so
-# do all files that use the one fleet (tests/distribution.py).
-SPREAD := --numprocesses=auto --dist=loadfile
+# One process more than there are cores: the tests of fleets wait for other processes much of the time. The
+# tests of a file share what they have started, so they run in one process, and so do all files that start
+# fleets (tests/distribution.py).
+SPREAD := --numprocesses=$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist=loadfile
 
 # Of the parity matrix: each EVERY-th row.
 EVERY ?= 1
