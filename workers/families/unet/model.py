@@ -195,7 +195,9 @@ class UNetModel(BaseModel):
         for part, encoder in self.text_encoders.items():
             tokenizer = getattr(self.pipe, self.facts.tokenizers[part])
             described.append(encoder.config.to_json_string())
-            described.append(tokenizer.backend_tokenizer.to_str())
+            rules = json.loads(tokenizer.backend_tokenizer.to_str())
+            rules["padding"] = rules["truncation"] = None  # those of its last call: each call sets its own
+            described.append(rules)
             described.append([tokenizer.model_max_length, tokenizer.special_tokens_map])
         return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
 

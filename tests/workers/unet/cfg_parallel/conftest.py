@@ -17,7 +17,6 @@ from shared.jobs.receipt import Receipt
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
 from shared.keys import LOCAL
-from shared.messaging.celery_app import unet_queue
 from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from tests.left_threads import END_S
@@ -46,12 +45,6 @@ LEASE_S = 600
 def second_models() -> ModelCache[BaseModel]:
     """A second device's own weights."""
     return ModelCache(load, DeviceMemory(1 << 40))
-
-
-@pytest.fixture(autouse=True)
-def no_job_waits(control: Redis) -> None:
-    """Messages that other tests have left would call every follower away."""
-    control.delete(*(unet_queue(model) for model in ("emoji-sd", *LAYOUTS)))
 
 
 @pytest.fixture

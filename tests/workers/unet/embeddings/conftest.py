@@ -17,7 +17,6 @@ def helper_is_idle(control: Redis) -> Iterator[None]:
         name=HELPER, kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd"],
         loaded=["emoji-sd"], jobs=[], utilization=0.0, started_at=0.0, version="0",
     )  # fmt: skip
-    control.flushdb()  # no worker is free while jobs wait, such as those that tests of the API have left
     publish_heartbeat(control, beat, 60)
     availability = Availability(control)
     assert availability.register_free(HELPER, beat.serves, 60)

@@ -126,6 +126,12 @@ def test_other_weights_tokenizers_types_and_threads_have_other_keys() -> None:
     assert len(keys) == 5
 
 
+def test_the_key_is_the_same_once_the_tokenizer_was_used() -> None:
+    fresh, used = unet_model("tiny", make_pipeline()), unet_model("tiny", make_pipeline())
+    used.encode_texts(spec())
+    assert key_of(used, spec()) == key_of(fresh, spec())
+
+
 def test_models_that_share_their_text_encoders_share_embeddings() -> None:
     pipe = make_pipeline()
     other = copy.deepcopy(pipe)
