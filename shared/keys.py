@@ -251,6 +251,8 @@ def share(tenant: str) -> str:
 
 #: Kinds of measured times that tell how long jobs took, by their estimates.
 ETA_RATIO = "eta_ratio:"
+#: Of these times, the quantile that an ``eta_p90_s`` takes, by kind.
+ETA_QUANTILE = "eta_quantile:"
 
 
 def measured(model: str, kind: str) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KEPT, KEPT_S = 64, 30 * 86_400
 #: The largest of fewer ratios may be exceeded by more than a tenth of further ones: nothing is corrected.
 MIN_RATIOS = 9
+P90 = 0.9
 #: Whether a free worker could take the job at once.
 ETA_KINDS = ("idle", "queued")
 #: Of a model that nobody has run yet: a step of one row by its pixels, and all else of a job.
@@ -45,12 +46,15 @@ class Quantiles(NamedTuple):
         return Quantiles(factor * self.p50, factor * self.p90)
 
 
-def quantiles_of(values: Iterable[float]) -> Quantiles | None:
-    """Of measured values, so that a further one exceeds them in half and in a tenth of the cases at most."""
+def quantiles_of(values: Iterable[float], upper: float = P90) -> Quantiles | None:
+    """Of measured values, so that a further one exceeds them in half and in a tenth of the cases at most.
+
+    ``upper``: the share that the second one covers, 0.5 to 1.
+    """
     ordered = sorted(values)
     if not ordered:
         return None
-    return Quantiles(_quantile(ordered, 0.5), _quantile(ordered, 0.9))
+    return Quantiles(_quantile(ordered, 0.5), _quantile(ordered, upper))
 
 
 class MeasuredTimes:
@@ -89,28 +93,38 @@ class MeasuredTimes:
             "rest": "rest",
             "patch": "patch",
             "load": "load",
-            **{f"ratio_{kind}": f"{keys.ETA_RATIO}{kind}" for kind in ETA_KINDS},
         }
+        ratios, levels = (
+            [keys.measured(spec.model, f"{prefix}{kind}") for kind in ETA_KINDS]
+            for prefix in (keys.ETA_RATIO, keys.ETA_QUANTILE)
+        )
         pipe = self._redis.pipeline(transaction=False)
-        for kind in kinds.values():
-            pipe.lrange(keys.measured(spec.model, kind), 0, -1)
-        found = dict(zip(kinds, (list(_numbers(values)) for values in pipe.execute()), strict=True))
-        for kind in ETA_KINDS:
-            if len(found[f"ratio_{kind}"]) < MIN_RATIOS:
-                found[f"ratio_{kind}"] = []
-        return Measured({kind: quantiles_of(values) for kind, values in found.items()})
+        for key in (*ratios, *(keys.measured(spec.model, kind) for kind in kinds.values())):
+            pipe.lrange(key, 0, -1)
+        for key in levels:
+            pipe.get(key)
+        found = pipe.execute()
+        count, end = len(ETA_KINDS), len(found) - len(ETA_KINDS)
+        times = [quantiles_of(_numbers(values)) for values in found[count:end]]
+        corrections = [_ratio_quantiles(*each) for each in zip(found[:count], found[end:], strict=True)]
+        return Measured(dict(zip(kinds, times, strict=True)), dict(zip(ETA_KINDS, corrections, strict=True)))
+
+
+def _ratio_quantiles(values: Sequence[Any], level: Any) -> Quantiles | None:
+    """How long ended jobs took, by their estimates, if these are enough; ``level`` is that of `held.lua`."""
+    ratios = list(_numbers(values))
+    if len(ratios) < MIN_RATIOS:
+        return None
+    upper = next(iter(_numbers([level])), P90)
+    return quantiles_of(ratios, min(max(upper, 0.5), 1.0))
 
 
 class Measured:
     """Quantiles of the times of jobs that are like one."""
 
-    def __init__(self, found: Mapping[str, Quantiles | None]) -> None:
+    def __init__(self, found: Mapping[str, Quantiles | None], ratios: dict[str, Quantiles | None]) -> None:
         self._found = found
-
-    @property
-    def ratios(self) -> dict[str, Quantiles | None]:
-        """How long ended jobs took, by their estimates, if these are enough; by kind of estimate."""
-        return {kind: self._found[f"ratio_{kind}"] for kind in ETA_KINDS}
+        self.ratios = ratios  # how long ended jobs took, by their estimates; by kind of estimate
 
     def device_s(self, spec: JobSpec, *, is_loaded: bool = True) -> Quantiles:
         """Device-seconds of the job. ``is_loaded``: a worker has its model in memory."""
@@ -132,7 +146,7 @@ def _numbers(values: Iterable[Any]) -> Iterable[float]:
     for value in values:
         try:
             number = float(value)
-        except ValueError:
+        except (TypeError, ValueError):
             continue
         if math.isfinite(number):
             yield number

@@ -29,7 +29,9 @@ do
   -- How much of the mean cost of a tenant's jobs comes of the latest one.
   local LATEST_SHARE = 1 / 8
   -- How long it is remembered how jobs of a model took by their estimates, and of how many.
-  local RATIOS, RATIOS_S = 256, 30 * 86400
+  local RATIOS, RATIOS_S = 64, 30 * 86400
+  -- So many are to be done by their `eta_p90_s`, and so much one job changes the quantile that this takes.
+  local IN_TIME, QUANTILE_STEP = 0.9, 0.05
   -- What was given to a tenant is known for so long after its last job: it has its share from then on, too.
   local SHARE_S = 30 * 86400
   -- Of a job that nobody has estimated.
@@ -239,15 +241,27 @@ do
     return number(redis.call('HGET', limits_of(tenant), 'max_running_jobs')), redis.call('SCARD', released_of(tenant))
   end
 
+  -- Adaptive conformal inference (Gibbs and Candès, 2021): each job that is late raises the quantile, each that
+  -- is in time lowers it, so that one in ten is late, also while the load is other than that of earlier jobs.
+  local function adapt_quantile(key, is_late)
+    local quantile = number(redis.call('GET', key), IN_TIME)
+    quantile = quantile + QUANTILE_STEP * (is_late and IN_TIME or IN_TIME - 1)
+    redis.call('SET', key, string.format('%.6g', math.min(math.max(quantile, 0.5), 1)), 'EX', RATIOS_S)
+  end
+
   -- A job has succeeded: how long it took, by its estimate.
   function held.note_ratio(id, took_s)
-    local found = redis.call('HMGET', record(id), 'model', 'eta_s', 'eta_kind')
+    local found = redis.call('HMGET', record(id), 'model', 'eta_s', 'eta_kind', 'estimate')
     local model, eta_s, kind = found[1], number(found[2]), found[3]
     if not model or not kind or not eta_s or eta_s <= 0 then return end
-    local key = 'swift:measured:' .. model .. ':eta_ratio:' .. kind
+    local measured = 'swift:measured:' .. model
+    local key = measured .. ':eta_ratio:' .. kind
     redis.call('LPUSH', key, string.format('%.6g', took_s / eta_s))
     redis.call('LTRIM', key, 0, RATIOS - 1)
     redis.call('EXPIRE', key, RATIOS_S)
+    local is_json, estimate = pcall(cjson.decode, found[4] or '')
+    local p90_s = is_json and type(estimate) == 'table' and number(estimate.eta_p90_s)
+    if p90_s then adapt_quantile(measured .. ':eta_quantile:' .. kind, took_s > p90_s) end
   end
 
   -- --- changes

@@ -1,3 +1,6 @@
+import random
+import time
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -6,8 +9,12 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from shared import keys
+from shared.jobs.record import JobEstimate, JobScheduling
 from shared.jobs.spec import JobSpec
+from shared.jobs.store import JobStore
 from shared.scheduling.measured_times import KEPT, JobTimes, MeasuredTimes, Quantiles, quantiles_of
+from shared.settings import Settings
+from tests.api.services import receipt_of
 from tests.shared.jobs.records import spec
 
 
@@ -69,6 +76,31 @@ def test_estimates_are_corrected_once_nine_ratios_are_known(
     control.rpush(keys.measured("m", f"{keys.ETA_RATIO}idle"), *ratios)
     found = measured.read(spec()).ratios["idle"]
     assert found == (None if count < 9 else (5.0, 9.0))
+
+
+def test_one_job_in_ten_is_late_whatever_the_load_becomes(
+    measured: MeasuredTimes, control: Redis, servers: Settings
+) -> None:
+    jobs, noise, late = JobStore(control, servers), random.Random(3), []
+    # Given jobs that take ever less of what was estimated, each told by those before it
+    for done in range(400):
+        ratio = measured.read(spec()).ratios["queued"] or Quantiles(1.0, 2.0)
+        took_s = 100 * noise.uniform(0.5, 1.5) * (1 - done / 500)
+        succeed(jobs, took_s, 100 * ratio.p90)
+        late.append(took_s > 100 * ratio.p90)
+    # Then nine of ten of them are in time, and not all
+    assert 0.05 < fmean(late) < 0.15
+
+
+def succeed(jobs: JobStore, took_s: float, p90_s: float) -> None:
+    """A job that was estimated to take 100 s has succeeded after ``took_s``."""
+    told = JobEstimate(device_seconds=1, queue_position=1, eta_s=100, eta_p90_s=p90_s)
+    scheduling = JobScheduling(eta_s=100, eta_kind="queued", estimate=told)
+    job_id, _ = jobs.create(spec(), tenant=keys.LOCAL, scheduling=scheduling)
+    attempt = jobs.claim(job_id, "w")
+    assert attempt is not None
+    jobs.redis.hset(keys.job(job_id), "created_at", time.time() - took_s)
+    attempt.succeed([], receipt_of(spec()), [])
 
 
 @given(st.lists(st.floats(0, 100), min_size=10, max_size=200))

@@ -5,10 +5,10 @@ from collections import deque
 
 from infra.bench.parts.scheduling.simulated_devices import MODEL, SimulatedDevices, SimulatedJob
 from shared.scheduling.eta import Workers, estimate_eta
-from shared.scheduling.measured_times import ETA_KINDS, Quantiles, quantiles_of
+from shared.scheduling.measured_times import ETA_KINDS, P90, Quantiles, quantiles_of
 
-#: As many as `lua/held.lua` keeps.
-RATIOS = 256
+#: As `lua/held.lua` keeps and adapts them, whose clock is not that of simulated devices.
+RATIOS, QUANTILE_STEP = 64, 0.05
 
 
 class EstimatedDevices(SimulatedDevices):
@@ -17,13 +17,14 @@ class EstimatedDevices(SimulatedDevices):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._ratios: dict[str, deque[float]] = {kind: deque(maxlen=RATIOS) for kind in ETA_KINDS}
+        self._levels = dict.fromkeys(ETA_KINDS, P90)
         self._raw: dict[int, tuple[float, str]] = {}
 
     def before_submit(self, job: SimulatedJob) -> None:
         """Estimate the job by what is before it now."""
         state = self.queue.read_state(MODEL, job.tenant)
         ratios: dict[str, Quantiles | None] = {
-            kind: quantiles_of(values) for kind, values in self._ratios.items()
+            kind: quantiles_of(values, self._levels[kind]) for kind, values in self._ratios.items()
         }
         workers = Workers(self.count, self.count - self.free)
         eta = estimate_eta(state, workers, Quantiles(job.estimated_s, 1.5 * job.estimated_s), ratios)
@@ -37,3 +38,6 @@ class EstimatedDevices(SimulatedDevices):
         ratio = (job.ended_s - job.at_s) / raw_s
         if math.isfinite(ratio):
             self._ratios[kind].append(ratio)
+            is_late = job.ended_s - job.at_s > (job.eta_p90_s or 0.0)
+            level = self._levels[kind] + QUANTILE_STEP * (P90 if is_late else P90 - 1)
+            self._levels[kind] = min(max(level, 0.5), 1.0)
