@@ -116,6 +116,7 @@ def weed_command(s3_port: int, data_dir: Path, buckets: Sequence[str]) -> list[s
         "-master.telemetry=false",
         "-master.resumeState=false",  # the volume server reports it all; resumed, it polls for ever
         "-master.heartbeatInterval=2s",  # there is one master: no election to win
+        "-volume.preStopSeconds=0",  # nobody else is to hear that it leaves
         f"-bucket={','.join(buckets)}",
     ]
 
