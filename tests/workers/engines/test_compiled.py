@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._inductor.config
 from torch import Tensor
 
 from workers.engines.base import Tensors
@@ -14,6 +15,8 @@ from workers.engines.eager import EAGER
 from workers.engines.selection import Engines
 
 SCALE = torch.full((3,), 2.0)
+#: Settings of inductor: no trial compilation for each set of vector instructions, and no headers in advance.
+SCALAR = {"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False}
 
 
 class Stage:
@@ -86,7 +89,7 @@ def test_inductor_compiles_a_stage_into_the_folder(folder: Path) -> None:
     if shutil.which("g++") is None:
         pytest.skip("inductor needs a C++ compiler")
     engine, stage = CompileEngine("model", folder), Stage()
-    with torch.inference_mode():
+    with torch.inference_mode(), torch._inductor.config.patch(SCALAR):
         results = [run(engine, stage, 5) for _ in range(3)]
     assert (engine.name, engine.prepared_stages) == ("compile", 1), engine.fallback_reason
     assert torch.allclose(results[2], stage([torch.ones(5, 3)], [SCALE])[0], atol=1e-6)
