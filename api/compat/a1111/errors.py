@@ -100,10 +100,10 @@ def explain_http(error: HTTPException) -> Response:
     return error_response(status, code_of(status), error.description or error.name)
 
 
-def explain_failure(failure: Failure | None, status: str) -> Response:
-    """How the end of a job without images is answered."""
-    if failure is None:
-        return error_response(409, status, f"the job was {status}")
+def explain_failure(failure: Failure | None) -> Response:
+    """How the end of a job that failed is answered."""
+    if failure is None:  # its record has lost it
+        return error_response(500, SwiftError.code, "the job failed")
     return error_response(500, failure.code, failure.detail)
 
 

@@ -4,18 +4,14 @@ Clients poll the first one, and some wait until nothing runs before they send a 
 not told. Source: AUTOMATIC1111/stable-diffusion-webui, ``modules/api/api.py``, ``modules/shared_state.py``.
 """
 
-import base64
-import io
 import time
 
 from flask import Blueprint, Response, request
-from PIL import Image
 from pydantic import BaseModel
 
 from api.auth.principal import current_principal
-from api.compat.a1111.generation.sizes import size_of
+from api.compat.a1111.generation.images.preview import current_image
 from api.json_response import json_response
-from api.routes.images.latest_preview import latest_preview
 from api.services import Services
 from shared.errors import NotFound
 from shared.jobs.record import Job
@@ -26,8 +22,6 @@ _FIELDS = ("spec", "created_at", "started_at", "step", "total", "estimate")
 #: As much as there is of a call that has just begun: 0 means that nothing runs.
 _LEAST = 0.01
 _TRUE = ("1", "true", "yes", "on")
-#: Of a model whose files do not say their size.
-_SIZE = 512, 512
 
 
 class State(BaseModel):
@@ -112,7 +106,7 @@ def _progress(calls: list[Job], services: Services, *, with_image: bool) -> Prog
             sampling_step=job.step,
             sampling_steps=total,
         ),
-        current_image=_current_image(job, services) if with_image and job.started_at else None,
+        current_image=current_image(job, services) if with_image and job.started_at else None,
         textinfo=None if job.status == "running" else "Waiting for a worker",
     )
 
@@ -124,21 +118,3 @@ def _eta_s(job: Job, total: int, now: float) -> float:
     if job.estimate is None or job.estimate.eta_s is None:
         return 0.0
     return max(0.0, job.estimate.eta_s - (now - job.created_at))
-
-
-def _current_image(job: Job, services: Services) -> str | None:
-    """The latest preview, which has one pixel for each latent, in the size of the image."""
-    preview = latest_preview(services.control, job.id)
-    if preview is None:
-        return None
-    spec, png = job.spec, preview.png
-    size = size_of(spec.width, spec.height, spec.model, services) or _SIZE
-    return services.offload(lambda: _enlarged(png, size))
-
-
-def _enlarged(png: bytes, size: tuple[int, int]) -> str:
-    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-        enlarged = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
-    file = io.BytesIO()
-    enlarged.save(file, "PNG", compress_level=1)
-    return base64.b64encode(file.getvalue()).decode()

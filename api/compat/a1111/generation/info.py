@@ -15,7 +15,10 @@ from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
 from api.compat.a1111.generation.images.image_work import work_on_images
 from api.compat.a1111.generation.images.masks import MaskedImage
 from api.compat.a1111.generation.images.png_text import with_text
+from api.compat.a1111.generation.images.preview import current_image
+from api.compat.a1111.generation.images.resizing import Size
 from api.compat.a1111.generation.infotext import generation_params, infotext, model_hash, prompt_of
+from api.compat.a1111.generation.sizes import size_of
 from api.compat.a1111.generation.translate import GenerationCall
 from api.compat.a1111.samplers import find_sampler
 from api.services import Services
@@ -37,12 +40,18 @@ class GenerationResponse(BaseModel):
 def generation_response(
     job: Job, body: Mapping[str, Any], call: GenerationCall, services: Services
 ) -> GenerationResponse:
-    """The answer with the images of a job that has succeeded."""
-    fields, files = call.fields, []
-    if fields.send_images:
+    """The answer with the images of a job that has succeeded, or of one that was interrupted.
+
+    As there, an interrupted call is answered with what there is: here with the latest preview, if any.
+    """
+    fields, files, warnings = call.fields, [], [*call.warnings, *job.warnings]
+    if job.status == "cancelled":
+        files = list(filter(None, [current_image(job, services)]))
+        warnings.append("the call was interrupted: its image is a preview")
+    elif fields.send_images:
         files = [_file(job, image, call.masked, services) for image in job.images]
-    warnings = [*call.warnings, *job.warnings]
-    info = json.dumps(_info(job, fields, warnings))
+    size = size_of(job.spec.width, job.spec.height, job.spec.model, services) or (0, 0)
+    info = json.dumps(_info(job, fields, warnings, size))
     return GenerationResponse(images=files, parameters=_echo(body, fields), info=info)
 
 
@@ -73,12 +82,11 @@ def _echo(body: Mapping[str, Any], fields: Txt2ImgFields) -> dict[str, Any]:
     return {**body, **{name: value for name, value in left_out.items() if name in body}}
 
 
-def _info(job: Job, fields: Txt2ImgFields, warnings: list[str]) -> dict[str, Any]:
+def _info(job: Job, fields: Txt2ImgFields, warnings: list[str], size: Size) -> dict[str, Any]:
     """All fields that A1111's clients read; the last two are ours."""
-    receipt = job.receipt
-    assert receipt is not None, "the job has succeeded"
-    spec = receipt.spec
-    seeds = [image.seed for image in job.images]
+    receipt = job.receipt  # of a job that was interrupted there is none
+    spec = job.spec if receipt is None else receipt.spec
+    seeds = spec.image_seeds if receipt else spec.image_seeds[:1]
     count, prompt, negative = len(seeds), prompt_of(spec), spec.negative_prompt or ""
     return {
         "prompt": prompt,
@@ -90,8 +98,8 @@ def _info(job: Job, fields: Txt2ImgFields, warnings: list[str]) -> dict[str, Any
         "subseed": fields.subseed,
         "all_subseeds": [fields.subseed] * count,
         "subseed_strength": 0,
-        "width": job.images[0].width,
-        "height": job.images[0].height,
+        "width": spec.width or size[0],
+        "height": spec.height or size[1],
         "sampler_name": find_sampler(spec.scheduler)[0],
         "cfg_scale": spec.guidance_scale,
         "steps": spec.num_inference_steps,
@@ -99,15 +107,15 @@ def _info(job: Job, fields: Txt2ImgFields, warnings: list[str]) -> dict[str, Any
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": spec.model,
-        "sd_model_hash": model_hash(receipt),
+        "sd_model_hash": model_hash(receipt) if receipt else "",
         "sd_vae_name": None,
         "sd_vae_hash": None,
         "seed_resize_from_w": fields.seed_resize_from_w,
         "seed_resize_from_h": fields.seed_resize_from_h,
         "denoising_strength": spec.strength,
-        "extra_generation_params": generation_params(receipt),
+        "extra_generation_params": generation_params(receipt) if receipt else {},
         "index_of_first_image": 0,
-        "infotexts": [infotext(receipt, seed) for seed in seeds],
+        "infotexts": [infotext(receipt, seed) if receipt else "" for seed in seeds],
         "styles": [],
         "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.gmtime(job.created_at)),
         "clip_skip": (spec.clip_skip or 0) + 1,

@@ -46,6 +46,6 @@ def _answer(body: dict[str, Any], call: GenerationCall, services: Services) -> R
             job = waiting.read()
     except ClientDisconnected:  # nobody reads an answer; what is raised further would be logged as an error
         return Response(status=CLIENT_CLOSED_REQUEST)
-    if job.status != "succeeded":
-        return explain_failure(job.error, job.status)
+    if job.status == "failed":
+        return explain_failure(job.error)
     return json_response(generation_response(job, body, call, services))

@@ -80,7 +80,7 @@ def test_progress_tells_of_the_caller_s_call_with_a_preview(
 
 
 @pytest.mark.parametrize("verb", ["interrupt", "skip"])
-def test_an_interrupted_call_ends_with_an_error_of_a1111_s_shape(
+def test_an_interrupted_call_is_answered_with_a_preview(
     verb: str, webui: WebUIApi, port: int, endless: FakeWorker
 ) -> None:
     found: list[tuple[int, Any]] = []
@@ -95,7 +95,11 @@ def test_an_interrupted_call_ends_with_an_error_of_a1111_s_shape(
     assert getattr(webui, verb)() == {}
     thread.join()
     [(status, told)] = found
-    assert (status, told["error"], told["detail"]) == (409, "cancelled", "the job was cancelled")
+    assert status == 200
+    assert len(told["images"]) == 1
+    info = json.loads(told["info"])
+    assert info["warnings"] == ["the call was interrupted: its image is a preview"]
+    assert len(info["all_seeds"]) == 1
 
 
 def test_a_call_that_waits_is_told_of_too(port: int, webui: WebUIApi, services: Services) -> None:
