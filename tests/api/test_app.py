@@ -67,6 +67,7 @@ def test_the_document_names_the_whole_contract(document: dict[str, Any]) -> None
         "GET /v1/models",
         "GET /v1/models/{name}",
         "GET /v1/controlnets",
+        "POST /v1/controlnets/preprocess",
         "GET /v1/fleet",
         "GET /v1/loras",
         "GET /v1/loras/{name}",
