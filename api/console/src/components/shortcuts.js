@@ -9,6 +9,7 @@ import { navigate } from "../router.js";
 export const LETTERS = { g: "generate", a: "gallery", q: "queue", f: "fleet", l: "loras", k: "keys", t: "tenants", w: "webhooks" };
 const OTHERS = [
   ["Ctrl + Enter", "submit the form of the generate view"],
+  ["← →", "turn over the images of a job"],
   ["?", "show this list"],
   ["Esc", "close a dialog"],
 ];
