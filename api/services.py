@@ -11,6 +11,7 @@ from celery import Celery
 
 from api.auth.audit import AuditLog
 from api.auth.bounded_verifier import BoundedVerifier
+from api.auth.caller_options import CallerOptions
 from api.auth.lookups import Lookups
 from api.auth.rate_limits import RateLimits
 from api.auth.verifier import KeyVerifier
@@ -92,6 +93,11 @@ class Services:
     def rate_limits(self) -> RateLimits:
         """Counts the requests of tenants."""
         return RateLimits(self.settings, self.control, self.tenants)
+
+    @cached_property
+    def caller_options(self) -> CallerOptions:
+        """What callers of compatible APIs have set."""
+        return CallerOptions(self.control, self.settings.a1111_options_ttl_s)
 
     @cached_property
     def audit(self) -> AuditLog:

@@ -72,6 +72,14 @@ def session(token_sha256: str) -> str:
     return f"swift:session:{token_sha256}"
 
 
+def caller_options(key_id: str | None) -> str:
+    """Hash with expiry: what the caller with an API key has set in a compatible API, as JSON.
+
+    ``None``: authentication is off.
+    """
+    return f"swift:options:{key_id or LOCAL}"
+
+
 def key_sessions(key_id: str) -> str:
     """Sorted set with expiry: names of a key's sessions, by when they began."""
     return f"swift:api_key:{key_id}:sessions"

@@ -229,6 +229,10 @@ class Settings(BaseModel):
         description="what other model names mean in OpenAI's API, comma separated: `dall-e-3=MODEL`; those "
         "of OpenAI's models that are not listed mean the default model",
     )
+    a1111_options_ttl_s: WholeSeconds = Field(
+        604_800,
+        description="how long options set in A1111's API are kept after their last use",
+    )
 
     # --- Workers ---
 

@@ -1,6 +1,7 @@
 """Clients of A1111's API against a whole fleet."""
 
 import io
+import json
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from sd_backend_client.api.webui.diffusion_request_body import DiffusionRequestB
 from webuiapi import ControlNetUnit, WebUIApi
 
 from tests.fleet.conftest import Client
+from tests.node_scripts import NodeScripts
 from tests.tiny_models import EMOJI
 
 
@@ -74,3 +76,31 @@ def test_progress_of_a_running_call_has_a_preview_and_an_interrupt_ends_it(fleet
     while backend.progress_check().state.job_count:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_the_client_for_node_generates_with_a_controlnet(fleet: Client, node: NodeScripts) -> None:
+    fleet.put_lora("tagged", (EMOJI / "loras" / "twemoji.safetensors").read_bytes())
+    parameters = {
+        "prompt": "a (red:1.2) apple <lora:tagged:0.8>", "seed": 7, "steps": 4, "width": 64, "height": 64,
+        "batch_size": 2, "sampler_name": "DPM++ 2M", "override_settings": {"sd_model_checkpoint": "emoji-sd"},
+    }  # fmt: skip
+    told = node.run("a1111.js", "generate", fleet.stack.api_url, json.dumps(parameters))
+    for call in ("txt2img", "img2img"):
+        assert told[call]["sizes"] == [[64, 64]] * 2
+        job = fleet.wait(told[call]["info"]["job_id"])
+        assert told[call]["info"]["all_seeds"] == [7, 8] == [image["seed"] for image in job["images"]]
+        [controlnet] = job["request"]["controlnets"]
+        assert (controlnet["name"], controlnet["preprocessor"]) == ("edge", "canny")
+        assert [lora["name"] for lora in job["request"]["loras"]] == ["tagged"]
+        assert job["request"]["scheduler"] == "dpmpp_2m_karras"
+    assert told["progress"]["state"]["job_count"] == 0
+
+
+def test_options_of_a_caller_count_for_its_later_calls(webui: WebUIApi) -> None:
+    webui.util_set_model("emoji-sd")
+    webui.set_options({"CLIP_stop_at_last_layers": 2, "samples_format": "jpg"})
+    try:
+        result = webui.txt2img(prompt="a star", seed=7, width=64, height=64)
+    finally:
+        webui.set_options({"CLIP_stop_at_last_layers": 1, "samples_format": "png"})  # of all tests' caller
+    assert (result.info["clip_skip"], result.image.format) == (2, "JPEG")

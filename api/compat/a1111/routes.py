@@ -7,8 +7,10 @@ from flask import Blueprint
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
+from api.compat.a1111.controlnet.routes import add_controlnet_routes
 from api.compat.a1111.errors import explain_error, explain_http, explain_invalid
 from api.compat.a1111.generation.routes import add_generation_routes
+from api.compat.a1111.lists.routes import add_list_routes
 from api.compat.a1111.png_info import add_png_info_route
 from api.compat.a1111.progress import add_progress_routes
 from api.services import Services
@@ -24,4 +26,6 @@ def a1111_api(services: Services) -> Blueprint:
     add_generation_routes(api, services)
     add_progress_routes(api, services)
     add_png_info_route(api, services)
+    add_list_routes(api, services)
+    add_controlnet_routes(api, services)
     return api

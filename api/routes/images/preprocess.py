@@ -9,7 +9,8 @@ from api.routes.json_body import require_json_object
 from api.schemas.preprocess_request import PreprocessRequest
 from api.schemas.problems import error_responses
 from api.services import Services
-from api.submission.images.control_maps import compute_control_map
+from api.submission.images.control_maps import ControlMaps, Size
+from shared.errors import InvalidRequest
 from shared.image_files.formats import PNG, media_type
 
 _CONTROL_MAP = binary_answer("The control map, a PNG by either type", media_type(PNG))
@@ -33,9 +34,24 @@ def add_preprocess(api: APIBlueprint, services: Services) -> None:
 
         Nothing is stored, and no worker is asked.
         """
-        png = compute_control_map(body, services, current_principal().tenant)
+        png = ControlMaps(services, current_principal().tenant).compute(
+            body.image,
+            body.preprocessor,
+            body.preprocessor_options,
+            field="image",
+            size_of=lambda own: _size(body, own, services.settings.max_side_px),
+        )
         response = Response(png, mimetype=accepted_type(media_type(PNG)))
         response.headers["Content-Disposition"] = f'inline; filename="{body.preprocessor}.png"'
         response.vary.add("Accept")
         response.cache_control.no_store = True
         return response
+
+
+def _size(body: PreprocessRequest, own: Size, limit_px: int) -> Size:
+    size = body.width or own[0], body.height or own[1]
+    for field, asked, side in (("width", body.width, size[0]), ("height", body.height, size[1])):
+        if side > limit_px:
+            hint = "" if asked else ": ask for a smaller one than the image's"
+            raise InvalidRequest(f"{field} is {side}, the limit is {limit_px}{hint}", field=field)
+    return size

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, request
 from api.compat.a1111.errors import explain_failure
 from api.compat.a1111.generation.info import generation_response
 from api.compat.a1111.generation.translate import GenerationCall, translate_img2img, translate_txt2img
+from api.compat.a1111.options import sticky_options
 from api.compat.waiting import WaitingCall
 from api.json_response import json_response
 from api.routes.json_body import require_json_object
@@ -23,12 +24,12 @@ def add_generation_routes(api: Blueprint, services: Services) -> None:
     @api.post("/sdapi/v1/txt2img")
     def txt2img() -> Response:
         body = _body()
-        return _answer(body, translate_txt2img(body, {}, services), services)
+        return _answer(body, translate_txt2img(body, sticky_options(services), services), services)
 
     @api.post("/sdapi/v1/img2img")
     def img2img() -> Response:
         body = _body()
-        return _answer(body, translate_img2img(body, {}, services), services)
+        return _answer(body, translate_img2img(body, sticky_options(services), services), services)
 
 
 def _body() -> dict[str, Any]:

@@ -3,10 +3,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from api.schemas.preprocess_request import PreprocessRequest
 from api.server.threads import T
 from api.services import Services
-from api.submission.images.control_maps import compute_control_map
+from api.submission.images.control_maps import ControlMaps
+from shared.catalog.preprocessors import fill_in
 from shared.keys import LOCAL
 from tests.api.services import base64_of, image_file
 
@@ -32,10 +32,14 @@ class CountingThreads:
 
 def test_images_are_decoded_and_maps_computed_off_the_loop_few_at_once(services: Services) -> None:
     threads = CountingThreads()
-    offloading = replace(services, offload=threads)
-    request = PreprocessRequest(image=base64_of(image_file()), preprocessor="canny")
+    maps_of = ControlMaps(replace(services, offload=threads), LOCAL)
+    image, options = base64_of(image_file()), fill_in("canny", {})
+
+    def compute(_: int) -> bytes:
+        return maps_of.compute(image, "canny", options, field="image", size_of=lambda own: own)
+
     with ThreadPoolExecutor(8) as clients:
-        maps = set(clients.map(lambda _: compute_control_map(request, offloading, LOCAL), range(8)))
+        maps = set(clients.map(compute, range(8)))
     assert len(maps) == 1
     assert threads.calls == 16
     assert threads.most <= 4
