@@ -6,8 +6,8 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
+from infra.emoji_files import CONTROL
 from tests.browser import SCREENSHOTS, Screenshot, drop_file
-from tests.diffusers_peer import CONTROL
 from tests.fleet.conftest import JOB_S, Client
 
 MS = 1000 * JOB_S
@@ -34,8 +34,10 @@ def test_a_job_with_a_dropped_image_and_a_lora_is_watched_to_its_end(
     page.get_by_role("button", name="Add LoRA twemoji").click()
     page.get_by_label("twemoji, as a number").fill("0.6")
     drop_file(page.get_by_role("button", name="Add a control image"), "car.png", CONTROL.read_bytes())
+    for label, value in (("Images", "4"), ("Seed", "7")):
+        page.get_by_label(label, exact=True).fill(value)
     began = time.monotonic()
-    card = submit(page, "a red car on a green background", steps=60)
+    card = submit(page, "a red car on a green background", steps=30)
     preview = card.get_by_role("img", name="Preview after step")
     expect(preview).to_be_visible(timeout=MS)
     times["first preview"] = time.monotonic() - began
@@ -44,7 +46,7 @@ def test_a_job_with_a_dropped_image_and_a_lora_is_watched_to_its_end(
     page.wait_for_function("([image, first]) => image.src !== first", arg=[preview.element_handle(), first])
     screenshot(page, "fleet-generate-running")
     # Then the image is shown, which is the job's
-    image = card.get_by_role("img", name="Image 1 of 1")
+    image = card.get_by_role("img", name="Image 4 of 4")
     expect(image).to_be_visible(timeout=MS)
     job = fleet.job(card.get_attribute("data-job") or "")
     assert job["status"] == "succeeded"
@@ -52,12 +54,16 @@ def test_a_job_with_a_dropped_image_and_a_lora_is_watched_to_its_end(
     assert [controlnet["name"] for controlnet in job["request"]["controlnets"]] == ["edge"]
     page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())
     screenshot(page, "fleet-generate")
+    card.get_by_role("link", name="Details").click()
+    expect(page.get_by_role("heading", level=1, name="Job")).to_be_visible()
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    screenshot(page, "fleet-job")
     (SCREENSHOTS / "times.json").write_text(json.dumps({what: round(s, 2) for what, s in times.items()}))
 
 
 def test_a_running_job_is_cancelled_in_the_page(page: Page, fleet: Client) -> None:
     page.goto(fleet.stack.api_url)
-    card = submit(page, "a job that takes long", steps=900)
+    card = submit(page, "a job that takes long", steps=200)
     expect(card.get_by_role("progressbar")).to_be_visible(timeout=MS)
     card.get_by_role("button", name="Cancel").click()
     expect(card.get_by_text("cancelled", exact=True)).to_be_visible(timeout=MS)

@@ -45,7 +45,7 @@ export function Estimate({ estimate }) {
   const { device_seconds, eta_s, eta_p90_s, queue_position } = estimate;
   if (eta_s === null) return html`<span>No worker serves this model now: the job would wait.</span>`;
   return html`<span>
-    Done in about <strong>${formatSeconds(eta_s)}</strong>, ${formatSeconds(eta_p90_s)} at most nine times of ten;
-    ${" "}${formatSeconds(device_seconds)} of a device${queue_position > 1 ? `, after ${queue_position - 1} of your jobs` : ""}.
+    Done in about <strong>${formatSeconds(eta_s)}</strong>${queue_position > 1 ? `, behind ${queue_position - 1} of your jobs` : ""};
+    ${" "}nine of ten such jobs within ${formatSeconds(eta_p90_s)}. It uses a device for ${formatSeconds(device_seconds)}.
   </span>`;
 }

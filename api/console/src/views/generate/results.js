@@ -69,7 +69,7 @@ function waitingText({ status, queue_position, estimate }) {
 }
 
 function Images({ job }) {
-  return html`<ul class="images">
+  return html`<ul class="images ${job.images.length > 1 ? "images-many" : ""}">
     ${job.images.map(
       ({ seed, width, height }, n) => html`<li key=${n}>
         <a href=${imageUrl(job.id, n)} target="_blank" rel="noreferrer">
