@@ -107,7 +107,7 @@ def test_the_timeline_has_a_lane_for_each_worker_controlnet_and_lora(
     job_id = finished(services, controlnets=[edge()], loras=[{"name": "outline"}])
     page.goto(f"{api_only}/#/job/{job_id}")
     lanes = page.locator(".chart-lanes p")
-    expect(lanes).to_have_text(["queue", "unet1", "waits", "lora outline", "controlnet edge"])
+    expect(lanes).to_have_text(["queue", "unet1", "waits", "lora outline", "controlnet1 · edge"])
     bars = page.locator(".bar")
     assert bars.count() == len(requests.get(f"{api_only}/v1/jobs/{job_id}", timeout=9).json()["timeline"])
     # One bar is in the tab order; the arrow keys move

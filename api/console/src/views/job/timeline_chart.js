@@ -38,7 +38,7 @@ export function Chart({ lanes, colourOf, zoom, width, onShow }) {
   return html`<div class="chart">
     <div class="chart-lanes" aria-hidden="true" style=${{ width: `${labelPx}px`, height: `${height}px` }}>
       ${bars.filter((bar) => bar.lane).map(
-        ({ y, lane }) => html`<p class=${lane.part ? "chart-part" : "chart-worker"} style=${{ top: `${y}px` }} title="${lane.name} · ${lane.worker}">${lane.name}</p>`,
+        ({ y, lane }) => html`<p class=${lane.isFirst ? "chart-worker" : "chart-part"} style=${{ top: `${y}px` }} title=${lane.name}>${lane.name}</p>`,
       )}
     </div>
     <div ref=${box} class="chart-scroll" tabindex="0" role="region" aria-label="Timeline, scrolls sideways">

@@ -1,7 +1,7 @@
 /**
- * The lanes of a timeline, for a Gantt chart: [{name, worker, rows: [[span, …], …]}]. A lane is a worker; what it
+ * The lanes of a timeline, for a Gantt chart: [{name, isFirst, rows: [[span, …], …]}]. A lane is a worker; what it
  * computes of ControlNets, loads of LoRAs, and its waits have lanes of their own, as they overlap with the rest.
- * Spans of a row do not overlap. Workers stand as they began.
+ * Spans of a row do not overlap. Workers stand as they began; the first lane of each names it.
  */
 export function layOut(timeline) {
   const spans = [...timeline].sort((a, b) => a.start_s - b.start_s);
@@ -10,7 +10,8 @@ export function layOut(timeline) {
     const own = spans.filter((span) => span.worker === worker);
     for (const part of [...new Set(own.map(partOf))].sort((a, b) => order(a) - order(b))) {
       const inLane = own.filter((span) => partOf(span) === part);
-      lanes.set(`${worker}/${part}`, { name: part || shortWorker(worker), part, worker: shortWorker(worker), rows: inRows(inLane) });
+      const isFirst = ![...lanes.keys()].some((key) => key.startsWith(`${worker}/`));
+      lanes.set(`${worker}/${part}`, { name: laneName(shortWorker(worker), part, isFirst), isFirst, rows: inRows(inLane) });
     }
   }
   return [...lanes.values()];
@@ -41,6 +42,11 @@ export function ticks(end, most) {
 /** A worker without its host: "unet1@host" is "unet1". */
 export function shortWorker(worker) {
   return worker.replace(/@\S*/, "");
+}
+
+function laneName(worker, part, isFirst) {
+  if (!isFirst) return part;
+  return part ? `${worker} · ${part.replace(/^(controlnet|lora) /, "")}` : worker;
 }
 
 function partOf({ name }) {
