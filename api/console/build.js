@@ -1,8 +1,9 @@
-// Bundles the page: `node build.js [FOLDER]` writes index.html, console.js and console.css, by default into static/.
+// Bundles the page: `node build.js [FOLDER]` writes index.html, console.js, console.css and chart.js (uPlot, which is read
+// when a chart is shown), by default into static/.
 // The same sources give the same bytes on every machine; a test compares them with what is committed.
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
@@ -14,6 +15,8 @@ const { outputFiles } = await build({
   absWorkingDir: here,
   entryPoints: { console: "src/main.js", "console-style": "src/styles/main.css" },
   bundle: true,
+  splitting: true,
+  chunkNames: "chart",
   minify: true,
   format: "esm",
   target: ["es2022"],
@@ -27,7 +30,7 @@ const { outputFiles } = await build({
 let page = readFileSync(join(here, "src/index.html"), "utf8");
 mkdirSync(folder, { recursive: true });
 for (const { path, contents } of outputFiles) {
-  const name = path.endsWith(".css") ? "console.css" : "console.js";
+  const name = basename(path).replace("console-style", "console");
   const hash = createHash("sha256").update(contents).digest("hex").slice(0, 12);
   page = page.replace(`console/${name}`, `console/${name}?v=${hash}`);
   writeFileSync(join(folder, name), contents);

@@ -1,4 +1,4 @@
-"""The console: a page at `/` that uses the public API like any other client, and the two files it is made of.
+"""The console: a page at `/` that uses the public API like any other client, and the files it is made of.
 
 Who may see what, the API decides: the page itself is the same for everybody, and needs no key.
 """
@@ -14,7 +14,12 @@ from werkzeug.exceptions import NotFound
 
 STATIC = Path(__file__).with_name("static")
 PAGE = "index.html"
-TYPES = {PAGE: "text/html", "console.js": "text/javascript", "console.css": "text/css"}
+TYPES = {
+    PAGE: "text/html",
+    "console.js": "text/javascript",
+    "console.css": "text/css",
+    "chart.js": "text/javascript",
+}
 #: Nothing is loaded from elsewhere, no script or style stands in the page, and no page may frame it.
 #: https://www.w3.org/TR/CSP3/
 CONTENT_SECURITY_POLICY = "; ".join(

@@ -39,6 +39,12 @@ export function clearForm() {
   form.value = EMPTY;
 }
 
+/** Have the job use one more LoRA, at its full strength. */
+export function addLora(name) {
+  const { loras } = form.value;
+  if (!loras.some((one) => one.name === name)) setFields({ loras: [...loras, { name, scale: 1 }] });
+}
+
 /** Use an image as control image of one more ControlNet. */
 export function addControlNet(image, name) {
   const added = { ...NEW_CONTROLNET, key: (lastKey += 1), image, name };

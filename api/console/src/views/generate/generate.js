@@ -10,7 +10,7 @@ import { loadJob } from "../../jobs.js";
 import { useResource } from "../../resource.js";
 import { Estimate, useEstimate } from "./estimate.js";
 import { FormFields } from "./form.js";
-import { clearForm, fillFromJob, form, toRequest } from "./form_state.js";
+import { addLora, clearForm, fillFromJob, form, toRequest } from "./form_state.js";
 import { Results } from "./results.js";
 import { addSubmitted } from "./submitted.js";
 
@@ -22,6 +22,7 @@ export function GenerateView({ query }) {
   const controlnets = useResource("v1/controlnets");
   const error = models.error ?? controlnets.error;
   useFill(query.from);
+  useEffect(() => void (query.lora && addLora(query.lora)), [query.lora]);
   const actions = html`<button type="button" class="button button-small" onClick=${clearForm}>Clear the form</button>`;
   if (!models.data || !controlnets.data) {
     return html`<${Page} title="Generate">${error && html`<${LoadError} error=${error} onRetry=${() => (models.reload(), controlnets.reload())} />`}</>`;
