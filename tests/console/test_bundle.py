@@ -1,5 +1,6 @@
 """What is committed of the console is what its sources give."""
 
+import gzip
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,12 @@ from api.console.routes import STATIC, TYPES
 
 CONSOLE = STATIC.parent
 ADVICE = "run: make console"
+FIRST_LOAD_BYTES = 60_000
+
+
+def test_the_first_load_of_the_page_is_small() -> None:
+    first = ("index.html", "console.js", "console.css")  # chart.js is read when a chart is shown
+    assert sum(len(gzip.compress((STATIC / name).read_bytes(), 9)) for name in first) <= FIRST_LOAD_BYTES
 
 
 def test_the_committed_bundle_is_what_the_sources_give(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def pick(page: Page, tmp_path: Path, **files: bytes) -> None:
     for name, data in files.items():
         (tmp_path / f"{name}.safetensors").write_bytes(data)
     paths = [tmp_path / f"{name}.safetensors" for name in files]
-    page.get_by_label("Upload LoRAs").set_input_files(paths)
+    page.locator("input[type=file]").set_input_files(paths)
 
 
 def slow_down(page: Page, bytes_per_s: int) -> None:
