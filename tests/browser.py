@@ -81,7 +81,7 @@ def page(browser: Browser, allowed_statuses: set[int]) -> Iterator[Page]:
     context.on("request", on_request)
     yield page
     context.close()
-    assert problems == []
+    assert not problems, "\n".join(problems)
 
 
 @pytest.fixture(scope="session")

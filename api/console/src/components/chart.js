@@ -26,13 +26,14 @@ export function Chart({ data, series, axes, scales, label, height = 160 }) {
 
   useEffect(() => {
     if (!uPlot) return undefined;
+    const place = box.current; // the reference is gone before the observer is
     const build = () => {
       plot.current?.destroy();
-      plot.current = new uPlot(options(uPlot, box.current, { series, axes, scales, height }), latest.current, box.current);
+      plot.current = new uPlot(options(uPlot, place, { series, axes, scales, height }), latest.current, place);
     };
     build();
-    const resized = new ResizeObserver(() => plot.current.setSize({ width: box.current.clientWidth, height }));
-    resized.observe(box.current);
+    const resized = new ResizeObserver(() => plot.current?.setSize({ width: place.clientWidth, height }));
+    resized.observe(place);
     const dark = matchMedia("(prefers-color-scheme: dark)");
     dark.addEventListener("change", build); // a canvas keeps the colours that it was painted with
     return () => {
