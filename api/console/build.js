@@ -11,6 +11,12 @@ import { build } from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 const folder = resolve(process.argv[2] ?? join(here, "static"));
 
+// Templates keep their lines, which mean something to htm, and lose their indentation, which does not.
+const withoutIndentation = {
+  name: "without indentation",
+  setup: ({ onLoad }) => onLoad({ filter: /\/src\/.*\.js$/ }, ({ path }) => ({ contents: readFileSync(path, "utf8").replace(/\n\s+/g, "\n"), loader: "js" })),
+};
+
 const { outputFiles } = await build({
   absWorkingDir: here,
   entryPoints: { console: "src/main.js", "console-style": "src/styles/main.css" },
@@ -24,6 +30,7 @@ const { outputFiles } = await build({
   charset: "utf8",
   outdir: "static",
   write: false,
+  plugins: [withoutIndentation],
 });
 
 // The page names both files with a hash of their bytes, so that browsers may keep them for ever.

@@ -78,7 +78,7 @@ def test_what_is_wrong_with_a_tenant_stands_at_its_field(
     expect(form.get_by_role("alert")).to_contain_text("acme")
 
 
-def test_usage_is_drawn_by_day_and_listed_by_tenant(
+def test_usage_is_shown_by_day_and_listed_by_tenant(
     page: Page,
     keyed_api: str,
     services: Services,

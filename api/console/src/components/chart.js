@@ -45,7 +45,7 @@ export function Chart({ data, series, axes, scales, label, height = 160 }) {
   }, [uPlot, shownTheme, series, axes, scales, height]);
 
   useEffect(() => plot.current?.setData(data), [data]);
-  return html`<div class="chart" role="img" aria-label=${label} style=${{ minHeight: `${height}px` }} ref=${box}></div>`;
+  return html`<div class="plot" role="img" aria-label=${label} style=${{ minHeight: `${height}px` }} ref=${box}></div>`;
 }
 
 /** A canvas knows no custom properties: the options have their colours, as they are now. */

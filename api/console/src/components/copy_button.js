@@ -34,9 +34,11 @@ function copySelected(text) {
   const area = document.createElement("textarea");
   area.value = text;
   area.className = "visually-hidden";
-  document.body.append(area);
+  const before = document.activeElement;
+  (document.querySelector("dialog[open]") ?? document.body).append(area); // beside an open dialog nothing gets the focus
   area.select();
   const isDone = document.execCommand("copy");
   area.remove();
+  before?.focus();
   return isDone;
 }

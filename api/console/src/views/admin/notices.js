@@ -1,4 +1,4 @@
-import { CopyButton } from "../../components/copy.js";
+import { CopyButton } from "../../components/copy_button.js";
 import { Dialog } from "../../components/dialog.js";
 import { html } from "../../html.js";
 import { session } from "../../session.js";
@@ -6,7 +6,7 @@ import { session } from "../../session.js";
 /** Says what tenants and keys are for while authentication is off. */
 export function AuthOffNotice() {
   if (session.value.auth !== "off") return null;
-  return html`<p class="notice">
+  return html`<p class="callout">
     Authentication is off: everybody may do everything, as the tenant <strong>local</strong>. Keys and limits take effect when
     the API runs with <code>SWIFT_AUTH=keys</code>.
   </p>`;

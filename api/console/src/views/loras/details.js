@@ -1,4 +1,4 @@
-import { CopyButton } from "../../components/copy.js";
+import { CopyButton } from "../../components/copy_button.js";
 import { Dialog } from "../../components/dialog.js";
 import { LoadError } from "../../components/empty.js";
 import { formatBytes, formatDate } from "../../format.js";
@@ -28,7 +28,7 @@ export function LoraDialog({ lora, holders, onClose }) {
     footer=${html`<${CopyButton} text=${`<lora:${lora.name}:1>`} label="Copy tag" /><${CopyButton} text=${lora.name} label="Copy name" />`}
   >
     ${error && html`<${LoadError} error=${error} onRetry=${reload} />`}
-    ${data?.problem && html`<p class="notice notice-warn">${data.problem}</p>`}
-    <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+    ${data?.problem && html`<p class="callout callout-warn">${data.problem}</p>`}
+    <dl class="lora-facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
   </>`;
 }

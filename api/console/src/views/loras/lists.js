@@ -1,5 +1,5 @@
 import { confirm } from "../../components/dialog.js";
-import { CopyButton } from "../../components/copy.js";
+import { CopyButton } from "../../components/copy_button.js";
 import { Table } from "../../components/table.js";
 import { Tag, Tags } from "../../components/tag.js";
 import { formatAgo, formatBytes } from "../../format.js";
@@ -44,7 +44,7 @@ function few(names) {
 function Actions({ lora }) {
   return html`<div class="row lora-actions">
     ${may("jobs") && html`<a class="button button-small" href=${href("generate", "", { lora: lora.name })}>Use</a>`}
-    <${CopyButton} small text=${`<lora:${lora.name}:1>`} label="Copy tag" />
+    <${CopyButton} text=${`<lora:${lora.name}:1>`} label="Copy tag" />
     <${DeleteButton} lora=${lora} />
   </div>`;
 }
