@@ -53,7 +53,8 @@ configure_logs(settings, process=services.process)
 for name in ("gunicorn.error", "gunicorn.access"):  # they quote requests: escaped like all the rest
     logging.getLogger(name).handlers.clear()
     logging.getLogger(name).propagate = True
-app = create_app(services)
+with exit_with_reason(Arbiter.APP_LOAD_ERROR):  # what settings demand of the catalog
+    app = create_app(services)
 gc.freeze()  # what has been made so far stays, and no collection visits it again
 gc.enable()
 PeriodicThread(

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from api.compat.openai.models import ModelNames
 from infra.local.home_lock import hold
 from infra.local.plan import Process, find_embedded
 from infra.local.servers import HOST
@@ -95,6 +96,11 @@ def check_models(settings: Settings, catalog: Catalog) -> None:
                     raise CannotStart(why)
     except ModelFailed as error:
         raise CannotStart(str(error)) from None
+
+
+def check_model_names(settings: Settings, catalog: Catalog) -> None:
+    """Raise `InvalidSetting` where a setting names a model that the catalog lacks."""
+    ModelNames(catalog, settings.openai_models)
 
 
 def addresses(settings: Settings) -> list[Address]:

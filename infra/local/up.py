@@ -13,6 +13,7 @@ from infra.local.bootstrap_key import BootstrapKey, keep_bootstrap_key
 from infra.local.checks import (
     INSTALL,
     CannotStart,
+    check_model_names,
     check_models,
     check_ports,
     check_programs,
@@ -53,6 +54,7 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
     check_exposure(settings, [settings.api_host])
     settings = resolve(settings)
     catalog = read_catalog(settings.catalog, settings)
+    check_model_names(settings, catalog)
     check_models(settings, catalog)
     check_devices(settings, has_controlnets=bool(catalog.controlnets))
     with _written(settings.home):

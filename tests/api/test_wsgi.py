@@ -66,18 +66,24 @@ def test_the_web_never_loads_torch(environ: Mapping[str, str]) -> None:
     assert told.stdout.strip() == ""
 
 
-def test_a_bad_setting_stops_the_start_and_names_itself(environ: Mapping[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("setting", "value"), [("SWIFT_MAX_STEPS", "many"), ("SWIFT_OPENAI_MODELS", "dall-e-3=nothing")]
+)
+def test_a_bad_setting_stops_the_start_and_names_itself(
+    setting: str, value: str, environ: Mapping[str, str]
+) -> None:
     told = subprocess.run(
         [sys.executable, "-c", "import api.wsgi"],
         cwd=ROOT,
-        env={**environ, "SWIFT_MAX_STEPS": "many"},
+        env={**environ, setting: value},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert told.returncode != 0
-    assert "SWIFT_MAX_STEPS" in told.stderr
+    assert told.stderr.startswith(setting)
+    assert "Traceback" not in told.stderr
 
 
 def test_a_job_goes_in_over_a_real_socket(server: tuple[int, int]) -> None:

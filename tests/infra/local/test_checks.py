@@ -11,6 +11,7 @@ import pytest
 
 from infra.local.checks import (
     CannotStart,
+    check_model_names,
     check_models,
     check_ports,
     check_programs,
@@ -19,6 +20,7 @@ from infra.local.checks import (
 )
 from infra.local.plan import Process
 from shared.catalog.catalog import read_catalog
+from shared.errors import InvalidSetting
 from shared.settings import Settings
 from tests.tiny_models import EMOJI
 
@@ -182,3 +184,9 @@ def settings_of(folder: Path, tables: str, **changes: Any) -> Settings:
     catalog = folder / "catalog.toml"
     catalog.write_text('default_model = "m"\n' + tables)
     return Settings(catalog=catalog, **changes)
+
+
+def test_a_model_of_another_api_that_the_catalog_lacks_is_named_with_its_setting() -> None:
+    settings = free_settings().model_copy(update={"openai_models": ("dall-e-3=nothing",)})
+    with pytest.raises(InvalidSetting, match="SWIFT_OPENAI_MODELS: dall-e-3=nothing"):
+        check_model_names(settings, read_catalog(settings.catalog, settings))
