@@ -37,6 +37,7 @@ PARTS = {
     "api": "web.api",
     "connections": "web.connections",
     "keys": "web.keys",
+    "compat": "web.compat",
     "overhead": "latency.overhead",
     "lora": "loading.lora",
     "tax": "latency.tax",

@@ -31,11 +31,12 @@ Address = tuple[str, int]
 
 
 class Api(NamedTuple):
-    """A running one: where it is asked, gunicorn's process, and its control Redis."""
+    """A running one: where it is asked, gunicorn's process, its control Redis, its servers' variables."""
 
     address: Address
     pid: int
     redis_url: str
+    environment: Mapping[str, str]
 
 
 #: Starts an API with these options of gunicorn, under a name for its log.
@@ -91,7 +92,7 @@ def running_api(
             if time.monotonic() > deadline:
                 raise CheckFailed("the API is not ready")
             time.sleep(0.1)
-        yield Api(address, process.pid, environment["SWIFT_REDIS_URL"])
+        yield Api(address, process.pid, environment["SWIFT_REDIS_URL"], environment)
 
 
 def ask(
