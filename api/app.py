@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as Redirect
 from api import openapi
 from api.auth import audit, authentication
 from api.compat.a1111.routes import a1111_api
+from api.compat.openai import errors as openai_errors
 from api.compat.openai.routes import openai_api
 from api.console.routes import console_api
 from api.middleware import compression, cors, errors, hosts, request_body, request_metrics
@@ -68,7 +69,15 @@ def create_app(services: Services) -> OpenAPI:
     compression.register(app, services.offload)
     cors.register(app, settings)
     hosts.register(app, settings)
-    authentication.register(app, settings, services.verifier, services.bounded_verifier, services.rate_limits)
+    openai_errors.register(app)
+    authentication.register(
+        app,
+        settings,
+        services.verifier,
+        services.bounded_verifier,
+        services.rate_limits,
+        reshape=openai_errors.reshape,
+    )
     audit.register(app, services.audit)
     request_body.register(app, settings)
     errors.register(app)

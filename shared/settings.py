@@ -154,7 +154,7 @@ class Settings(BaseModel):
         500, description="event streams open at once per API process; further ones are answered 503"
     )
     api_body_bytes: Bytes = Field(
-        256 << 20, description="JSON bodies an API process holds in memory at once; beyond it 503"
+        256 << 20, description="JSON bodies and forms an API process holds in memory at once; beyond it 503"
     )
     header_timeout_s: Seconds = Field(
         10,
@@ -217,7 +217,7 @@ class Settings(BaseModel):
 
     # --- Limits of a request ---
 
-    max_body_bytes: int = Field(32 << 20, ge=1, le=1 << 31, description="largest JSON body of a job")
+    max_body_bytes: int = Field(32 << 20, ge=1, le=1 << 31, description="largest JSON body or form of a job")
     max_side_px: Count = Field(2048, description="largest width and height of a generated image")
     max_steps: Count = Field(200, description="largest num_inference_steps")
     max_images: Count = Field(8, description="largest num_images")

@@ -14,6 +14,7 @@ LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 FOLDERS_OF_THEIR_OWN = {"console", "fleet", "fuzz", "parity"}
 #: Files whose subject is several modules, a process or the repository itself.
 SEVERAL_MODULES = {
+    "tests/api/compat/openai/test_node_client.py",
     "tests/api/middleware/test_malformed.py",
     "tests/api/submission/test_replay.py",
     "tests/api/test_full_disk.py",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import redis
-from flask import Flask, g, request
+from flask import Flask, Response, g, request
 
 from api.auth.bounded_verifier import BoundedVerifier
 from api.auth.credentials import Credentials, read_credentials
@@ -32,6 +32,12 @@ CSRF_HEADER = "X-CSRF-Token"
 STRANGERS_BYTES = 16 << 10
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+#: Puts a problem into the words of the API whose path it is.
+Reshape = Callable[[Response, str], Response]
+
+
+def _as_it_is(response: Response, _: str) -> Response:
+    return response
 
 
 def register(
@@ -40,6 +46,8 @@ def register(
     verifier: KeyVerifier,
     bounded_verifier: BoundedVerifier,
     limits: RateLimits,
+    *,
+    reshape: Reshape = _as_it_is,
 ) -> None:
     """Set the principal of every request to ``app``, or refuse it: 401, 403, 429.
 
@@ -66,14 +74,14 @@ def register(
         limits.count(principal.tenant)
         g.principal = principal
 
-    app.wsgi_app = WrongKeyGuard(app.wsgi_app, bounded_verifier)  # type: ignore[method-assign]
+    app.wsgi_app = WrongKeyGuard(app.wsgi_app, bounded_verifier, reshape)  # type: ignore[method-assign]
 
 
 class WrongKeyGuard:
     """WSGI middleware: refuses addresses that have sent too many wrong keys before anything else is done."""
 
-    def __init__(self, app: Wsgi, verifier: BoundedVerifier) -> None:
-        self._app, self._verifier = app, verifier
+    def __init__(self, app: Wsgi, verifier: BoundedVerifier, reshape: Reshape = _as_it_is) -> None:
+        self._app, self._verifier, self._reshape = app, verifier, reshape
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         credentials = read_credentials(environ)
@@ -81,7 +89,8 @@ class WrongKeyGuard:
             try:
                 self._verifier.check_address(credentials, environ.get("REMOTE_ADDR", ""))
             except TooManyRequests as error:
-                return explain(error)(environ, start_response)
+                response = self._reshape(explain(error), environ.get("PATH_INFO", ""))
+                return response(environ, start_response)
         return self._app(environ, start_response)
 
 

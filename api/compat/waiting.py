@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from api.auth.principal import current_principal
+from api.middleware.request_body import release_body
 from api.routes.event_access import longest_block_s, while_authorized
 from api.schemas.submission import Submission
 from api.server.waiting import abort_on_disconnect
@@ -25,7 +26,8 @@ class WaitingCall:
     """Submits a job and follows it; a call that ends before its job does, as with its client, cancels it.
 
     It counts as an open event stream: both hold a connection, and as many as are allowed may be open. Made
-    within a request; `events` may be read after it, in a response that is streamed.
+    within a request; `events` may be read after it, in a response that is streamed. Once the job is accepted
+    the request's body counts no more for what bodies may take of the memory: let nothing refer to it.
     """
 
     def __init__(self, services: Services, environ: Mapping[str, Any]) -> None:
@@ -53,6 +55,7 @@ class WaitingCall:
             body_sha256=self._services.offload(lambda: _digest(submission)),
         )
         self._job_id = job.id
+        release_body()
         return job
 
     def events(self) -> Iterator[Event | None]:

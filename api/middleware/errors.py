@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 #: Fields at fault that one response names, and characters of each: a request may have a million.
 NAMED_ERRORS, NAMED_CHARS = 50, 500
+_BUG = "an unexpected error; see the log of the API"
 #: Redis does not answer, or accepts no writes right now.
 _REDIS_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, redis.ReadOnlyError)
 #: The errors of a Redis whose disk is full or whose replicas are away, alone or in a pipeline.
@@ -65,6 +66,18 @@ def explain(error: SwiftError) -> Response:
     return response
 
 
+def swift_error_of(error: Exception, path: str) -> SwiftError:
+    """What a client is told where no handler answers, as within a stream that has begun; logs other errors
+    than our own. Works outside of a request.
+    """
+    if isinstance(error, SwiftError):
+        return error
+    if isinstance(error, _REDIS_AWAY) or _is_refusal(error):
+        return _redis_away(error, path)
+    log.error("unexpected error", extra={"path": path}, exc_info=error)
+    return SwiftError(_BUG)
+
+
 def _headers_of(error: SwiftError) -> dict[str, str]:
     """How to authenticate (RFC 6750), or which limit was met, and when to come back."""
     if isinstance(error, Unauthorized):
@@ -99,18 +112,24 @@ def _explain_http(error: HTTPException) -> Response | HTTPException:
 
 
 def _explain_redis(error: redis.RedisError) -> Response:
-    log.warning("Redis does not answer", extra={"path": request.path, "error": type(error).__name__})
-    return explain(Unavailable("Redis does not answer right now"))
+    return explain(_redis_away(error, request.path))
+
+
+def _redis_away(error: Exception, path: str) -> Unavailable:
+    log.warning("Redis does not answer", extra={"path": path, "error": type(error).__name__})
+    return Unavailable("Redis does not answer right now")
 
 
 def _explain_redis_refusal(error: redis.ResponseError) -> Response:
     """A full disk is temporary; any other error that Redis replies with is a bug here."""
-    if _REFUSES_WRITES.search(str(error)):
-        return _explain_redis(error)
-    return _explain_bug(error)
+    return _explain_redis(error) if _is_refusal(error) else _explain_bug(error)
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, redis.ResponseError) and bool(_REFUSES_WRITES.search(str(error)))
 
 
 def _explain_bug(error: Exception) -> Response:
     fields = {"method": request.method, "path": request.path}
     log.error("unexpected error", extra=fields, exc_info=error)
-    return problem(500, SwiftError.code, "an unexpected error; see the log of the API")
+    return problem(500, SwiftError.code, _BUG)

@@ -15,6 +15,8 @@ from api.server.client_socket import MinTransferRate
 from shared.errors import BadRequest, RequestTimeout, TooLarge, Unavailable
 from shared.settings import Settings
 
+#: Of forms with files, which are held in memory as JSON is.
+FORM = "multipart/form-data"
 #: ``wbits`` of a gzip member.
 _GZIP = 16 + zlib.MAX_WBITS
 #: As much as gunicorn receives at once: of smaller pieces it copies what is left over each time.
@@ -26,7 +28,8 @@ def register(app: Flask, settings: Settings) -> None:
 
     ``g.max_body_bytes``, set before, is a smaller limit of one request. Reading raises `RequestTimeout` for a
     client slower than ``client_min_bytes_per_s``, `BadRequest` for broken framing or compression; of JSON
-    also `TooLarge` beyond ``max_body_bytes``, `Unavailable` while others have ``api_body_bytes`` in memory.
+    and of forms also `TooLarge` beyond ``max_body_bytes``, `Unavailable` while others have ``api_body_bytes``
+    in memory.
     """
     budget = Budget(settings.api_body_bytes, "large bodies (SWIFT_API_BODY_BYTES)")
 
@@ -35,14 +38,15 @@ def register(app: Flask, settings: Settings) -> None:
         environ = request.environ
         pace = MinTransferRate(settings.body_timeout_s, settings.client_min_bytes_per_s)
         environ["wsgi.input"] = TimedBody(environ["wsgi.input"], environ.get("gunicorn.socket"), pace)
+        limit = g.get("max_body_bytes", settings.max_body_bytes)
         coding = request.headers.get("Content-Encoding", "identity").strip().lower()
         if not request.is_json:
             if coding != "identity":
                 raise CodingRefused(f"Content-Encoding {coding!r}: only JSON bodies may be compressed")
+            if request.mimetype == FORM:
+                g.held = environ["wsgi.input"] = BufferedBody(environ["wsgi.input"], limit, budget)
             return
-        length, limit = get_content_length(environ), g.get("max_body_bytes", settings.max_body_bytes)
-        if length is not None and length > limit:
-            raise _too_large(limit)
+        check_length(limit)
         if coding in ("gzip", "x-gzip"):
             environ["wsgi.input"] = GunzipReader(get_input_stream(environ))
             environ["wsgi.input_terminated"] = True
@@ -53,8 +57,20 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.teardown_request
     def teardown_request(_: BaseException | None) -> None:
-        if "held" in g:
-            g.held.release()
+        release_body()
+
+
+def check_length(limit: int) -> None:
+    """Refuse a body that says itself that it has more than ``limit`` bytes; raises `TooLarge`."""
+    length = get_content_length(request.environ)
+    if length is not None and length > limit:
+        raise _too_large(limit)
+
+
+def release_body() -> None:
+    """What the present request's body counts for is others' again: nothing refers to the body any more."""
+    if "held" in g:
+        g.held.release()
 
 
 class Budget:

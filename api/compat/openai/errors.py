@@ -1,15 +1,16 @@
-"""Errors as OpenAI's API words them: its clients show them, and decide by them whether to try again."""
+"""Errors as OpenAI's API words them: its clients show them, and decide by them whether to try again.
 
-from collections.abc import Mapping
+Whatever part of the app refuses a request, it answers a problem document; under OpenAI's paths that is
+put into this shape.
+"""
 
-from flask import Response
+import json
+
+from flask import Flask, Response, g, request
 from pydantic import BaseModel
-from pydantic_core import ValidationError
-from werkzeug.exceptions import HTTPException
 
-from api.middleware.errors import explain, explain_validation
-from api.schemas.problems import code_of
-from shared.errors import InvalidRequest, SwiftError
+from api.schemas import problems
+from shared.errors import Unavailable
 from shared.jobs.record import Failure
 
 #: Fields of ``POST /v1/jobs`` under the names that they have here.
@@ -26,9 +27,14 @@ _TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+#: Paths of OpenAI's API alone, and those that serve ours, too: there the error is a member of the problem.
+_PATHS, _SHARED_PATHS = ("/v1/images/",), ("/v1/models/", "/v1/models")
 #: Says whether the official clients repeat a call; else they repeat 408, 409, 429 and all above 499.
 SHOULD_RETRY = "x-should-retry"
-_WORTH_RETRYING = (408, 429)
+#: Clients that are told to wait for longer do not try again.
+LONGEST_RETRY_AFTER_S = 120
+#: What the official clients show as ``request_id``: here a job's id.
+REQUEST_ID = "x-request-id"
 
 
 class ErrorDetail(BaseModel):
@@ -46,50 +52,63 @@ class ErrorResponse(BaseModel):
     error: ErrorDetail
 
 
-def error_response(
-    status: int,
-    message: str,
-    code: str,
-    *,
-    param: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    is_retryable: bool = False,
-) -> Response:
-    """A refusal in OpenAI's shape."""
-    body = ErrorResponse(error=detail_of(status, message, code, param=param))
-    response = Response(body.model_dump_json(), status, dict(headers or {}), mimetype="application/json")
-    if not is_retryable and status not in _WORTH_RETRYING:
-        response.headers[SHOULD_RETRY] = "false"
+def register(app: Flask) -> None:
+    """Have problems under OpenAI's paths answered in this shape.
+
+    Register it after what measures and compresses responses: Flask asks the last one first.
+    """
+
+    @app.after_request
+    def after_request(response: Response) -> Response:
+        return reshape(response, request.path, job_id=g.get("openai_job"))
+
+
+def note_job(job_id: str) -> None:
+    """The present request has had this job accepted: no client is to repeat it unasked."""
+    g.openai_job = job_id
+
+
+def reshape(response: Response, path: str, *, job_id: str | None = None) -> Response:
+    """A response of ``path`` as OpenAI's clients read it: a problem is put into their shape.
+
+    ``job_id``: the job that was accepted before, which a repeated call would have generated once more.
+    """
+    is_shared = path.startswith(_SHARED_PATHS)
+    if not is_shared and not path.startswith(_PATHS):
+        return response
+    if job_id is not None:
+        response.headers[REQUEST_ID] = job_id
+    if response.mimetype != problems.MIMETYPE:
+        return response
+    problem = response.get_json()
+    status = 400 if response.status_code == 422 else response.status_code
+    detail = detail_of(status, problem["detail"], problem["code"], param=param_of(problem.get("field")))
+    body = ErrorResponse(error=detail).model_dump()
+    if is_shared:
+        response.set_data(json.dumps(problem | body))
+    else:
+        response.status_code = status
+        response.set_data(json.dumps(body))
+        response.mimetype = "application/json"
+    _advise(response, problem["code"], is_repeatable=job_id is None)
     return response
+
+
+def _advise(response: Response, code: str, *, is_repeatable: bool) -> None:
+    """Say whether, and after how long, the call is worth repeating."""
+    wait_s = int(response.headers.get("Retry-After", 0))
+    if wait_s > LONGEST_RETRY_AFTER_S:  # of a day's budget: to be told so is better than to wait
+        response.headers["Retry-After"] = str(LONGEST_RETRY_AFTER_S)
+        is_repeatable = False
+    is_for_now = response.status_code in (408, 429) or code == Unavailable.code
+    if not (is_repeatable and is_for_now):
+        response.headers[SHOULD_RETRY] = "false"
 
 
 def detail_of(status: int, message: str, code: str, *, param: str | None = None) -> ErrorDetail:
     """The words of a refusal with this status."""
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return ErrorDetail(message=message, type=kind, param=param, code=code)
-
-
-def explain_error(error: SwiftError) -> Response:
-    """One of our own errors; a request that is not valid is 400 here, and 422 elsewhere."""
-    ours = explain(error)  # logs it, and knows its headers
-    status = 400 if isinstance(error, InvalidRequest) and error.status == 422 else error.status
-    field = getattr(error, "field", None)
-    headers = {name: value for name, value in ours.headers if name not in ("Content-Type", "Content-Length")}
-    return error_response(
-        status, str(error), error.code, param=param_of(field), headers=headers, is_retryable=error.retryable
-    )
-
-
-def explain_invalid(error: ValidationError) -> Response:
-    """A body that does not validate."""
-    ours = explain_validation(error).get_json()
-    return error_response(400, ours["detail"], ours["code"], param=param_of(ours.get("field")))
-
-
-def explain_http(error: HTTPException) -> Response:
-    """What Flask refuses: a body that is no JSON, another method."""
-    status = error.code or 500
-    return error_response(status, error.description or error.name, code_of(status))
 
 
 def explain_failure(failure: Failure | None, status: str) -> tuple[int, ErrorDetail]:

@@ -11,6 +11,7 @@ from api.schemas.job_request import JobRequest
 from api.schemas.submission import Submission
 from shared.errors import InvalidRequest
 from shared.image_files.formats import PNG, OutputFormat
+from shared.jobs.spec import JobSpec
 from shared.message_base import ShortText, StrictMessage
 from shared.validation_messages import did_you_mean
 
@@ -77,6 +78,14 @@ class ImageCall(NamedTuple):
     submission: Submission
     options: ImageOptions
     warnings: list[str]
+
+
+class AcceptedCall(NamedTuple):
+    """A call whose job is accepted: how it is to be answered, and nothing of its body."""
+
+    options: ImageOptions
+    warnings: list[str]
+    spec: JobSpec
 
 
 #: Fields of a job that a call may have besides, under their own names.

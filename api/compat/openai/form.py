@@ -1,18 +1,22 @@
 """Reads the multipart form of an edit: everything in it is text or a file."""
 
 import base64
-import json
+import io
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 from flask import Request
-from werkzeug.datastructures import MultiDict
+from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.formparser import FormDataParser
 
 from api.compat.openai.mask import mask_of
+from api.middleware.request_body import FORM, check_length
+from api.middleware.strict_json import loads
 from api.services import Services
-from shared.errors import InvalidRequest
+from api.submission.images.reader import DECODERS
+from shared.errors import BadRequest, InvalidRequest
 
 #: Fields whose value is text, whatever it looks like.
 _TEXTS = frozenset(
@@ -20,17 +24,23 @@ _TEXTS = frozenset(
     | {"response_format", "output_format", "background", "quality", "style", "moderation", "user"}
     | {"safety_identifier", "input_fidelity", "long_prompt", "priority", "residual_precision"}
 )
+#: Fields and files of one form.
+MAX_PARTS = 1000
 #: ``loras[][name]``, as clients write a list of objects.
 _ITEM = re.compile(r"(\w+)\[\]\[(\w+)\]")
 
 
 def read_edit(request: Request, services: Services) -> tuple[dict[str, Any], dict[str, str]]:
-    """The fields of an edit, and its image and mask in base64; raises `InvalidRequest` for a field."""
-    if request.mimetype != "multipart/form-data":
-        raise UnsupportedMediaType("an edit is sent as multipart/form-data, its image as a file")
+    """The fields of an edit, and its image and mask in base64; raises `InvalidRequest` for a field.
+
+    They can be read once: the request keeps neither fields nor files, and may wait for long.
+    """
     settings = services.settings
-    request.max_content_length = request.max_form_memory_size = settings.max_body_bytes
-    files = request.files
+    form, files = _read_form(request, settings.max_body_bytes)
+    return read_fields(form), _read_images(files, services)
+
+
+def _read_images(files: "MultiDict[str, FileStorage]", services: Services) -> dict[str, str]:
     for name in files.keys() - {"image", "image[]", "mask"}:
         raise InvalidRequest("no file is expected here", field=name[:100])
     images = [*files.getlist("image"), *files.getlist("image[]")]
@@ -38,9 +48,40 @@ def read_edit(request: Request, services: Services) -> tuple[dict[str, Any], dic
         raise InvalidRequest(f"one image can be edited, and there are {len(images)}", field="image")
     found = {"image": base64.b64encode(images[0].read()).decode()}
     if masks := files.getlist("mask"):
-        data, max_px = masks[0].read(), settings.max_control_px
-        found["mask_image"] = services.offload(lambda: mask_of(data, max_px=max_px))
-    return read_fields(request.form), found
+        data, max_px = masks[0].read(), services.settings.max_control_px
+        with DECODERS:
+            found["mask_image"] = services.offload(lambda: mask_of(data, max_px=max_px))
+    return found
+
+
+def _read_form(
+    request: Request, max_bytes: int
+) -> tuple["MultiDict[str, str]", "MultiDict[str, FileStorage]"]:
+    """Fields and files, all of them in memory, within its budget; raises `TooLarge` and `BadRequest`."""
+    if request.mimetype != FORM:
+        raise UnsupportedMediaType(f"an edit is sent as {FORM}, its image as a file")
+    check_length(max_bytes)
+    parser = FormDataParser(
+        stream_factory=_in_memory,
+        max_form_memory_size=max_bytes,
+        max_form_parts=MAX_PARTS,
+        silent=False,
+    )
+    try:
+        _, form, files = parser.parse(request.stream, FORM, request.content_length, request.mimetype_params)
+    except ValueError as error:
+        raise BadRequest(f"the form is not well-formed: {error}") from None
+    return form, files
+
+
+def _in_memory(
+    total_content_length: int | None,
+    content_type: str | None,
+    filename: str | None,
+    content_length: int | None = None,
+) -> IO[bytes]:
+    """Werkzeug's own factory writes to disk what is read back at once."""
+    return io.BytesIO()
 
 
 def read_fields(form: "MultiDict[str, str]") -> dict[str, Any]:
@@ -61,12 +102,14 @@ def read_fields(form: "MultiDict[str, str]") -> dict[str, Any]:
 
 
 def _value(name: str, text: str) -> Any:
-    """JSON, or the text itself where it is none."""
+    """JSON, or the text itself where it is none; raises `InvalidRequest` for what no JSON body may have."""
     if name in _TEXTS:
         return text
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return loads(text)
+    except InvalidRequest as error:
+        raise InvalidRequest(str(error), field=f"{name}.{error.field}".rstrip(".")) from None
+    except ValueError:
         return text
 
 

@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Literal
 
+from flask import request
 from PIL import Image
 
 from api.compat.openai.errors import detail_of, explain_failure
-from api.compat.openai.fields import ImageCall
+from api.compat.openai.fields import AcceptedCall
 from api.compat.openai.responses import Usage, encoded_image
 from api.compat.waiting import WaitingCall
+from api.middleware.errors import swift_error_of
 from api.services import Services
-from shared.errors import ClientDisconnected, SwiftError
+from shared.errors import ClientDisconnected
 from shared.image_files.formats import PNG
 from shared.jobs.record import Job
-from shared.jobs.spec import JobSpec
 
 Kind = Literal["image_generation", "image_edit"]
 #: Of a model whose files do not say their size.
@@ -28,13 +29,12 @@ _SIZE = 512, 512
 class ImageStream:
     """The events of one call, whose job is accepted."""
 
-    def __init__(
-        self, kind: Kind, call: ImageCall, waiting: WaitingCall, services: Services, spec: JobSpec
-    ) -> None:
+    def __init__(self, kind: Kind, call: AcceptedCall, waiting: WaitingCall, services: Services) -> None:
         self._kind, self._call, self._waiting, self._services = kind, call, waiting, services
+        self._spec = spec = call.spec
+        self._path = request.path
         own = services.families.default_size(spec.model) or _SIZE
         self._size = spec.width or own[0], spec.height or own[1]
-        self._spec = spec
         self._events = waiting.events()
 
     def blocks(self) -> Iterator[str]:
@@ -44,8 +44,9 @@ class ImageStream:
             yield self._end(self._waiting.read())
         except ClientDisconnected:
             return
-        except SwiftError as error:
-            yield _block("error", {"error": detail_of(error.status, str(error), error.code).model_dump()})
+        except Exception as error:
+            ours = swift_error_of(error, self._path)
+            yield _block("error", {"error": detail_of(ours.status, str(ours), ours.code).model_dump()})
         finally:
             self._waiting.close()
 

@@ -16,7 +16,7 @@ from shared.keys import control_key
 #: How a request names an image that is stored; no base64 has a colon.
 STORED = "sha256:"
 #: A large image takes hundreds of megabytes while it is decoded: few at a time.
-_DECODERS = threading.BoundedSemaphore(2)
+DECODERS = threading.BoundedSemaphore(2)
 
 
 class ReadImage(NamedTuple):
@@ -42,7 +42,7 @@ class ImageReader:
         name = text[: len(STORED) + 80].strip().lower()
         if name.startswith(STORED):
             return self.read_stored(name.removeprefix(STORED), field=field)
-        with _DECODERS:
+        with DECODERS:
             decoded = self._offload(lambda: decode_image(text, max_px=self._max_px, field=field))
         if decoded.is_transparent:
             self.warnings.append(
