@@ -21,6 +21,8 @@ from api.routes.json_body import read_json_object
 from api.services import Services
 from shared.errors import ClientDisconnected, NotFound
 
+#: Of an answer with images in base64: to compress them again takes longer than the rest of the answer.
+IMAGE_HEADERS = {"Cache-Control": "no-store, no-transform"}
 #: nginx' status of calls whose client has hung up; it is in the access log alone.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -77,7 +79,8 @@ def _wait(call: AcceptedCall, waiting: WaitingCall, services: Services) -> Respo
     if job.status != "succeeded":
         status, detail = explain_failure(job.error, job.status)
         return json_response(ErrorResponse(error=detail), status, {SHOULD_RETRY: "false"})
-    return json_response(images_response(job, call.options, services.images, call.warnings))
+    answer = images_response(job, call.options, services.images, call.warnings)
+    return json_response(answer, headers=IMAGE_HEADERS)
 
 
 def _stream(stream: ImageStream, waiting: WaitingCall) -> Response:

@@ -6,6 +6,7 @@ in turns of both orders, each over a connection that is kept.
 """
 
 import base64
+import gzip
 import http.client
 import json
 import random
@@ -44,10 +45,13 @@ class Connection:
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         """The body of an answer; raises `CheckFailed` for a refusal."""
         text = None if body is None else json.dumps(body)
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = {"Accept-Encoding": "gzip"}  # as all clients send it
+        headers |= {} if body is None else {"Content-Type": "application/json"}
         self._connection.request(method, path, text, headers)
         answer = self._connection.getresponse()
         data = answer.read()
+        if answer.headers["Content-Encoding"] == "gzip":
+            data = gzip.decompress(data)
         if answer.status >= 300:
             raise CheckFailed(f"{method} {path}: {answer.status} {data[:200]!r}")
         return data

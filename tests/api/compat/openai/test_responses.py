@@ -49,6 +49,14 @@ def test_an_answer_has_every_field_that_clients_read(client: FlaskClient, worker
     assert [(one["revised_prompt"], one["seed"]) for one in data] == [("a cat", 5), ("a cat", 6)]
 
 
+def test_images_are_not_compressed_once_more(client: FlaskClient, worker: FakeWorker) -> None:
+    body = {"prompt": "a cat", "size": "512x512"}
+    answer = client.post(GENERATIONS, json=body, headers={"Accept-Encoding": "gzip"})
+    assert len(answer.data) > 1024
+    assert "Content-Encoding" not in answer.headers
+    assert answer.headers["Cache-Control"] == "no-store, no-transform"
+
+
 def test_events_of_a_stream_have_every_field_that_clients_read(
     client: FlaskClient, worker: FakeWorker
 ) -> None:
