@@ -70,14 +70,8 @@ def create_app(services: Services) -> OpenAPI:
     cors.register(app, settings)
     hosts.register(app, settings)
     openai_errors.register(app)
-    authentication.register(
-        app,
-        settings,
-        services.verifier,
-        services.bounded_verifier,
-        services.rate_limits,
-        reshape=openai_errors.reshape,
-    )
+    verifiers = services.verifier, services.bounded_verifier
+    authentication.register(app, settings, *verifiers, services.rate_limits, reshape=openai_errors.reshape)
     audit.register(app, services.audit)
     request_body.register(app, settings)
     errors.register(app)
