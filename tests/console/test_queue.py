@@ -160,7 +160,6 @@ def test_earlier_jobs_are_found_by_status_and_in_pages(
     page.get_by_label("Status").select_option("all")
     expect(page.get_by_text("200 jobs, and older ones")).to_be_visible()
     assert prompts(page)[:3] == ["a success", "a failure", "job 204"]
-    screenshot(page, "queue-all")
     assert_accessible(page)
     page.get_by_role("button", name="Show older jobs").click()
     expect(page.get_by_text("207 jobs", exact=True)).to_be_visible()
@@ -168,6 +167,7 @@ def test_earlier_jobs_are_found_by_status_and_in_pages(
     page.get_by_label("Status").select_option("failed")
     expect(page.get_by_text("1 job", exact=True)).to_be_visible()
     assert prompts(page) == ["a failure"]
+    screenshot(page, "queue-failed")
     assert page.url.endswith("#/queue?status=failed&tenants=own")
     page.go_back()
     expect(page.get_by_label("Status")).to_have_value("all")
