@@ -19,6 +19,10 @@ from shared.jobs.record import Job
 
 log = logging.getLogger(__name__)
 
+#: Of an answer with images in base64: to compress them again takes longer than the rest of the answer.
+IMAGE_HEADERS = {"Cache-Control": "no-store, no-transform"}
+#: nginx' status of calls whose client has hung up; it is in the access log alone.
+CLIENT_CLOSED_REQUEST = 499
 _END = Event("", "", "")
 
 

@@ -14,17 +14,12 @@ from api.compat.openai.form import read_edit
 from api.compat.openai.models import ModelNames
 from api.compat.openai.responses import images_response
 from api.compat.openai.streaming import ImageStream, Kind
-from api.compat.waiting import WaitingCall
+from api.compat.waiting import CLIENT_CLOSED_REQUEST, IMAGE_HEADERS, WaitingCall
 from api.json_response import json_response
 from api.middleware.errors import explain_validation
 from api.routes.json_body import read_json_object
 from api.services import Services
 from shared.errors import ClientDisconnected, NotFound
-
-#: Of an answer with images in base64: to compress them again takes longer than the rest of the answer.
-IMAGE_HEADERS = {"Cache-Control": "no-store, no-transform"}
-#: nginx' status of calls whose client has hung up; it is in the access log alone.
-CLIENT_CLOSED_REQUEST = 499
 
 
 def openai_api(services: Services) -> Blueprint:

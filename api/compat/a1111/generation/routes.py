@@ -8,14 +8,11 @@ from api.compat.a1111.errors import explain_failure
 from api.compat.a1111.generation.info import generation_response
 from api.compat.a1111.generation.translate import GenerationCall, translate_img2img, translate_txt2img
 from api.compat.a1111.options import sticky_options
-from api.compat.waiting import WaitingCall
+from api.compat.waiting import CLIENT_CLOSED_REQUEST, IMAGE_HEADERS, WaitingCall
 from api.json_response import json_response
 from api.routes.json_body import require_json_object
 from api.services import Services
 from shared.errors import ClientDisconnected
-
-#: nginx' status of calls whose client has hung up; it is in the access log alone.
-CLIENT_CLOSED_REQUEST = 499
 
 
 def add_generation_routes(api: Blueprint, services: Services) -> None:
@@ -49,4 +46,4 @@ def _answer(body: dict[str, Any], call: GenerationCall, services: Services) -> R
         return Response(status=CLIENT_CLOSED_REQUEST)
     if job.status == "failed":
         return explain_failure(job.error)
-    return json_response(generation_response(job, body, call, services))
+    return json_response(generation_response(job, body, call, services), headers=IMAGE_HEADERS)
