@@ -13,24 +13,30 @@ from tests.browser import allowed_statuses, assert_accessible, browser, page, sc
 
 
 @pytest.fixture(scope="session")
-def api_only(servers: Settings) -> Iterator[str]:
+def own_servers(servers: Settings) -> Settings:
+    """With a database of the control Redis of their own: these APIs run on beside tests of other files."""
+    return servers.model_copy(update={"redis_url": servers.redis_url.removesuffix("/0") + "/5"})
+
+
+@pytest.fixture(scope="session")
+def api_only(own_servers: Settings) -> Iterator[str]:
     """The address of an API without authentication, and without workers."""
-    with serving(environment(servers)) as (port, _):
+    with serving(environment(own_servers)) as (port, _):
         yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="session")
-def keyed_api(servers: Settings) -> Iterator[str]:
+def keyed_api(own_servers: Settings) -> Iterator[str]:
     """The address of one that asks for keys; `BOOTSTRAP_KEY` has all scopes."""
     keys = {"SWIFT_AUTH": "keys", "SWIFT_BOOTSTRAP_KEY": BOOTSTRAP_KEY, "SWIFT_AUTH_CACHE_S": "0.1"}
-    with serving({**environment(servers), **keys}) as (port, _):
+    with serving({**environment(own_servers), **keys}) as (port, _):
         yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="session")
-def connected(servers: Settings) -> Services:
+def connected(own_servers: Settings) -> Services:
     """Kept for the session: S3 clients take long to make."""
-    return connect(servers, read_catalog(servers.catalog))
+    return connect(own_servers, read_catalog(own_servers.catalog))
 
 
 @pytest.fixture

@@ -118,6 +118,8 @@ def some_cases(operation: APIOperation, there: dict[str, str | int]) -> list[Cas
     def collect(case: Case) -> None:
         if operation.path == "/v1/events":
             case.query = {**(case.query or {}), "job": there["id"]}  # a stream of all jobs never ends
+        if operation.path == "/v1/jobs" and case.query:
+            case.query.pop("tenants", None)  # those of all tenants need another scope
         cases.append(case)
 
     collect()

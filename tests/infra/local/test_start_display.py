@@ -52,6 +52,6 @@ def test_the_addresses_say_whether_the_api_asks_for_keys() -> None:
         console = Console(file=io.StringIO(), width=1000)
         with console.capture() as captured:
             console.print(describe_stack(settings, ("swift", "secret"), PROCESSES))
-        shown.append(captured.get().splitlines()[0])
+        shown.append(captured.get().splitlines()[0].rstrip())
     assert shown[0].endswith("open to whoever reaches it; SWIFT_AUTH=keys asks for API keys")
     assert shown[1].endswith(f"API key: {Settings().home / 'bootstrap-key'}")

@@ -27,9 +27,10 @@ class Checkout:
         (folder / SCRIPT).parent.mkdir(parents=True)
         shutil.copy(ROOT / SCRIPT, folder / SCRIPT)
         self.packages = folder / "tests" / "node"
-        self.packages.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            (self.packages / name).write_text("{}")
+        for packages in (self.packages, folder / "api" / "console"):
+            packages.mkdir(parents=True)
+            for name in ("package.json", "package-lock.json"):
+                (packages / name).write_text("{}")
         self.add("id", "echo 1000")
 
     def add(self, program: str, script: str) -> None:
@@ -65,7 +66,7 @@ def test_packages_are_installed_once_and_again_when_their_lock_changes(checkout:
     checkout.add("node", "echo v20.3.1")
     checkout.add("npm", "mkdir -p node_modules")
     checkout.add("chromium", "")
-    assert checkout.run() == ([], [NPM_CI])
+    assert checkout.run() == ([], [NPM_CI, NPM_CI])
     assert checkout.run() == ([], [])
     lock = checkout.packages / "package-lock.json"
     later = lock.stat().st_mtime + 60
@@ -103,6 +104,7 @@ def test_a_registry_that_does_not_answer_is_said_and_asked_again(checkout: Check
     checkout.add("chromium", "")
     told, _ = checkout.run()
     assert told == [
-        "Tests are skipped for want of what tests/node/package-lock.json names, as npm ci has failed."
+        f"Tests are skipped for want of what {folder}/package-lock.json names, as npm ci has failed."
+        for folder in ("tests/node", "api/console")
     ]
-    assert checkout.run()[1] == [NPM_CI]
+    assert checkout.run()[1] == [NPM_CI, NPM_CI]
