@@ -52,7 +52,7 @@ def test_a_finished_job_shows_everything_about_it(
     expect(page.get_by_role("img", name="Control image of edge")).to_be_visible()
     expect(page.get_by_text("edge × 0.8", exact=True)).to_be_visible()
     expect(page.get_by_role("region", name="Receipt")).to_contain_text('"model_sha256"')
-    expect(page.get_by_role("link", name="Same again")).to_have_attribute("href", f"#/generate?from={job_id}")
+    expect(page.get_by_role("link", name="Edit")).to_have_attribute("href", f"#/generate?from={job_id}")
     expect(page.get_by_role("link", name="Verify")).to_have_attribute("href", f"#/gallery?verify={job_id}-0")
     assert_accessible(page)
     screenshot(page, "job")
@@ -154,11 +154,23 @@ def test_a_receipt_keeps_every_digit_and_is_accepted_again(
     with page.expect_download() as saved:
         page.get_by_role("button", name="Download").click()
     assert json.loads(Path(saved.value.path()).read_text()) == receipt
-    page.get_by_role("button", name="Again from the receipt").click()
+    page.get_by_role("button", name="Same again").click()
     expect(page.get_by_text("Waiting at place")).to_be_visible()
     again = page.url.rpartition("/")[2]
     assert again != job_id
     assert services.jobs.get(again).spec.seeds == [LARGE_SEED]
+    assert services.jobs.get(again).replays == services.jobs.get(job_id).receipt
+
+
+def test_a_job_without_a_receipt_is_submitted_again_by_its_request(
+    page: Page, api_only: str, services: Services
+) -> None:
+    job_id = add_job(services, seeds=[LARGE_SEED, 3], clip_skip=1)
+    page.goto(f"{api_only}/#/job/{job_id}")
+    page.get_by_role("button", name="Same again").click()
+    expect(page.get_by_role("heading", level=1)).not_to_contain_text(job_id)
+    expect(page.get_by_text("Waiting at place 2")).to_be_visible()
+    assert services.jobs.get(page.url.rpartition("/")[2]).spec == services.jobs.get(job_id).spec
 
 
 def test_the_request_runs_in_a_shell_and_gives_the_same_job(

@@ -16,10 +16,11 @@ export class ApiError extends Error {
 }
 
 /**
- * Ask the API: the parsed JSON, `null` of an empty answer, a Blob of anything else. `path` is relative to the page.
+ * Ask the API: the parsed JSON, `null` of an empty answer, a Blob of anything else. `path` is relative to the page;
+ * `parse` reads the JSON of an answer.
  * Raises ApiError; where the login has ended, the login view is shown, too.
  */
-export async function request(path, { method = "GET", json, body, headers = {}, signal } = {}) {
+export async function request(path, { method = "GET", json, body, headers = {}, signal, parse = parseJson } = {}) {
   const sent = { Accept: "application/json, */*;q=0.8", ...csrfHeader(method), ...headers };
   if (json !== undefined) {
     sent["Content-Type"] = "application/json";
@@ -31,7 +32,7 @@ export async function request(path, { method = "GET", json, body, headers = {}, 
   } catch (error) {
     throw error.name === "AbortError" ? error : new ApiError(0);
   }
-  const content = await read(answer);
+  const content = await read(answer, parse);
   if (answer.ok) return content;
   throw refusal(answer.status, content, answer.headers.get("Retry-After"));
 }
@@ -60,10 +61,10 @@ function csrfHeader(method) {
   return method === "GET" || !access.csrfToken ? {} : { "X-CSRF-Token": access.csrfToken };
 }
 
-async function read(answer) {
+async function read(answer, parse) {
   if (answer.status === 204 || answer.status === 304) return null;
   const type = answer.headers.get("Content-Type") ?? "";
-  if (/json/.test(type)) return parseJson(await answer.text());
+  if (/json/.test(type)) return (answer.ok ? parse : parseJson)(await answer.text());
   return answer.ok ? answer.blob() : {};
 }
 

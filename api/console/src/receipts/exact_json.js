@@ -19,3 +19,8 @@ export function asText(value) {
   if (JSON.isRawJSON?.(value)) return value.rawJSON;
   return value !== null && typeof value === "object" ? JSON.stringify(value) : String(value ?? "");
 }
+
+/** The number that a text says, with all its digits. */
+export function numberOf(text) {
+  return /^[1-9][0-9]{15,}$/.test(text) && JSON.rawJSON ? JSON.rawJSON(text) : Number(text);
+}

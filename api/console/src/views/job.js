@@ -18,7 +18,7 @@ export function JobView({ arg }) {
   const { job, error, reload } = useJob(arg);
   const exact = useExactJob(arg, job?.status);
   if (job === null) return html`<${Page} title="Job">${error && html`<${Missing} error=${error} onRetry=${reload} />`}</>`;
-  const actions = html`<${Actions} job=${job} exact=${exact} onChange=${reload} />`;
+  const actions = html`<${Actions} job=${job} onChange=${reload} />`;
   return html`<${Page} title="Job ${job.id}" actions=${actions} className="job">
     <div class="job-head">
       <span aria-live="polite"><${Status} status=${job.status} /></span>

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "../../html.js";
 import { imageUrl } from "../../jobs.js";
 import { href } from "../../router.js";
+import { SameAgain } from "../job/same_again.js";
 
 /** Images within this distance of the screen are loaded; farther ones are given back. */
 const NEAR = "600px";
@@ -16,7 +17,8 @@ export function Tile({ job, image, n }) {
     </a>
     <p class="tile-prompt" title=${prompt}>${prompt}</p>
     <p class="tile-actions">
-      <a href=${href("generate", "", { from: job.id })}>Same again</a>
+      <${SameAgain} id=${job.id} className="link-button" />
+      <a href=${href("generate", "", { from: job.id })}>Edit</a>
       <a href=${href("gallery", "", { verify: `${job.id}-${n}` })}>Verify</a>
     </p>
   </li>`;

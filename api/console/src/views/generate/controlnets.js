@@ -42,7 +42,7 @@ function ControlNet({ controlnet, n, names, preprocessors, size, errors }) {
   return html`<div class="controlnet">
     <${ImageInput} label=${`Control image ${n + 1}`} value=${image} error=${error("image")} onChange=${(taken) => setControlNet(key, taken && { image: taken })} />
     <div class="fields">
-      <${Field} label=${label("ControlNet")} error=${error("name")}>
+      <${Field} label=${label("ControlNet")} error=${error("name") ?? error("control_mode")}>
         <${Select} options=${known} value=${name} onChange=${(value) => change({ name: value })} />
       </>
       <${Field} label=${label("Preprocessor")} error=${error("preprocessor")}>

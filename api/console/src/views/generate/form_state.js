@@ -1,5 +1,8 @@
 import { signal } from "@preact/signals";
 
+import { asText, numberOf } from "../../receipts/exact_json.js";
+import { requestOf } from "../../receipts/request_of.js";
+
 /** The form when nothing is filled in: "" means the model's or the API's own default. */
 const EMPTY = {
   prompt: "",
@@ -21,9 +24,12 @@ const EMPTY = {
   mask_image: null,
   loras: [], // [{name, scale}]
   controlnets: [], // [{key, image, name, preprocessor, preprocessor_options, conditioning_scale, guidance_start, guidance_end}]
+  carried: {}, // fields of the job that the form was filled from, and that it has no control for
 };
 const NUMBERS = ["width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images", "strength", "output_quality"];
 const TEXTS = ["model", "scheduler", "negative_prompt"];
+/** What stands in place of a field that is carried along: who changes it wants the other no longer. */
+const REPLACES = { seed: ["seeds"], num_images: ["seeds"], num_inference_steps: ["timesteps", "sigmas"] };
 let lastKey = 0;
 
 /** What the form holds; it stays while other views are shown. */
@@ -31,7 +37,9 @@ export const form = signal(EMPTY);
 
 /** Change fields of the form. */
 export function setFields(fields) {
-  form.value = { ...form.value, ...fields };
+  const carried = { ...form.value.carried };
+  for (const name of Object.keys(fields)) for (const other of REPLACES[name] ?? []) delete carried[other];
+  form.value = { ...form.value, carried, ...fields };
 }
 
 /** Empty the form. */
@@ -65,10 +73,22 @@ export function setControlNet(key, fields) {
   setFields({ controlnets: rest });
 }
 
+/** Fields of the job that are sent along, and shown nowhere else: [[name, value]]. */
+export function carriedFields({ carried, controlnets }) {
+  const modes = controlnets.flatMap((one, n) => (one.control_mode == null ? [] : [[`control_mode of ControlNet ${n + 1}`, one.control_mode]]));
+  return [...Object.entries(carried), ...modes];
+}
+
+/** Send them along no longer. */
+export function dropCarried() {
+  setFields({ carried: {}, controlnets: form.value.controlnets.map(({ control_mode, ...rest }) => rest) });
+}
+
 /** The body of `POST v1/jobs` for what the form holds. */
 export function toRequest(state) {
-  const request = { prompt: state.prompt };
-  for (const name of NUMBERS) if (state[name] !== "") request[name] = Number(state[name]);
+  const request = { ...state.carried, prompt: state.prompt };
+  for (const name of NUMBERS) if (state[name] !== "") request[name] = numberOf(state[name]);
+  if (request.seeds) delete request.num_images;
   for (const name of TEXTS) if (state[name]) request[name] = state[name];
   if (state.prompt_syntax !== "plain") request.prompt_syntax = state.prompt_syntax;
   if (state.output_format !== "png") request.output_format = state.output_format;
@@ -84,34 +104,37 @@ export function toRequest(state) {
   return request;
 }
 
-/** Fill the form from a job: its `request` as the API answers it. */
-export function fillFromJob({ id, request }) {
-  const stored = (sha256, thumb, name) => sha256 && { data: `sha256:${sha256}`, thumb, name };
-  const kept = Object.fromEntries(
-    [...NUMBERS, ...TEXTS, "prompt", "prompt_syntax", "output_format"].map((name) => [name, text(request[name], EMPTY[name])]),
-  );
+/** Fill the form from a job, as `readExactJob` gives it. */
+export function fillFromJob(job) {
+  const { image, mask_image, loras = [], controlnets = [], ...request } = requestOf(job);
+  const stored = (data, thumb, name) => (data ? { data, thumb, name } : null);
+  const kept = {};
+  const carried = {};
+  for (const [name, value] of Object.entries(request)) (name in EMPTY ? kept : carried)[name] = name in EMPTY ? asText(value) : value;
   form.value = {
     ...EMPTY,
     ...kept,
-    num_images: String(request.seeds?.length ?? request.num_images),
-    image: stored(request.image, null, "the image of that job") ?? null,
-    mask_image: stored(request.mask_image, null, "the mask of that job") ?? null,
-    loras: request.loras.map(({ name, scale }) => ({ name, scale: typeof scale === "number" ? scale : JSON.stringify(scale) })),
-    controlnets: request.controlnets.map((one, n) => ({
+    num_images: kept.num_images ?? String(carried.seeds?.length ?? 1),
+    carried,
+    image: stored(image, null, "the image of that job"),
+    mask_image: stored(mask_image, null, "the mask of that job"),
+    loras: loras.map(({ name, scale }) => ({ name, scale: scaleOf(plain(scale)) })),
+    controlnets: controlnets.map((one, n) => ({
+      ...NEW_CONTROLNET,
+      ...plain(one),
       key: (lastKey += 1),
-      image: stored(one.image, `v1/jobs/${id}/controlnets/${n}/image`, "stored image"),
-      name: one.name,
-      preprocessor: one.preprocessor,
-      preprocessor_options: one.preprocessor_options,
-      conditioning_scale: one.conditioning_scale,
-      guidance_start: one.guidance_start,
-      guidance_end: one.guidance_end,
+      image: stored(one.image, `v1/jobs/${job.id}/controlnets/${n}/image`, "stored image"),
     })),
   };
 }
 
-function text(value, otherwise) {
-  return value === null || value === undefined ? otherwise : String(value);
+/** With plain numbers, for sliders. */
+function plain(value) {
+  return JSON.parse(JSON.stringify(value));
+}
+
+function scaleOf(scale) {
+  return typeof scale === "number" ? scale : JSON.stringify(scale);
 }
 
 /** Scales of single blocks come from a job's request, and are kept as JSON. */

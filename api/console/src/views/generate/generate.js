@@ -7,7 +7,9 @@ import { Page } from "../../components/page.js";
 import { notify } from "../../components/toast.js";
 import { html } from "../../html.js";
 import { loadJob } from "../../jobs.js";
+import { readExactJob } from "../../receipts/replay.js";
 import { useResource } from "../../resource.js";
+import { CarriedFields } from "./carried_fields.js";
 import { Estimate, useEstimate } from "./estimate.js";
 import { FormFields } from "./form.js";
 import { addLora, clearForm, fillFromJob, form, toRequest } from "./form_state.js";
@@ -65,6 +67,7 @@ function Form({ catalog }) {
 
   return html`<form class="generate-form" ref=${box} onSubmit=${submit} noValidate>
     <${FormFields} catalog=${catalog} errors=${errors} />
+    <${CarriedFields} />
     <div class="submit-bar">
       <button type="submit" class="button button-primary" disabled=${isBusy || !form.value.prompt.trim()}>
         ${isBusy ? "Submitting …" : "Generate"}
@@ -109,6 +112,6 @@ function useSubmitShortcut(submit) {
 function useFill(id) {
   useEffect(() => {
     if (!id) return;
-    request(`v1/jobs/${encodeURIComponent(id)}`).then(fillFromJob, (error) => notify(error.detail, "bad"));
+    readExactJob(id).then(fillFromJob, (error) => notify(error.detail, "bad"));
   }, [id]);
 }

@@ -4,11 +4,11 @@ import { confirm } from "../../components/dialog.js";
 import { notify } from "../../components/toast.js";
 import { html } from "../../html.js";
 import { cancelJob, deleteJob, isLive } from "../../jobs.js";
-import { submitReceipt } from "../../receipts/replay.js";
 import { href, navigate } from "../../router.js";
+import { SameAgain } from "./same_again.js";
 
 /** What can be done with a job. */
-export function Actions({ job, exact, onChange }) {
+export function Actions({ job, onChange }) {
   const [isBusy, setBusy] = useState(false);
   const busy = (act) => async () => {
     setBusy(true);
@@ -27,17 +27,10 @@ export function Actions({ job, exact, onChange }) {
       navigate("gallery");
     }
   });
-  const replay = busy(async () => {
-    try {
-      navigate("job", (await submitReceipt(exact.receipt)).id);
-    } catch (error) {
-      notify(`The receipt was refused: ${error.detail}`, "bad");
-    }
-  });
   return html`
     ${isLive(job.status) && html`<button type="button" class="button button-bad" disabled=${isBusy} onClick=${cancel}>Cancel</button>`}
-    <a class="button" href=${href("generate", "", { from: job.id })}>Same again</a>
-    ${exact?.receipt && html`<button type="button" class="button" disabled=${isBusy} onClick=${replay}>Again from the receipt</button>`}
+    <${SameAgain} id=${job.id} />
+    <a class="button" href=${href("generate", "", { from: job.id })}>Edit</a>
     ${!isLive(job.status) && html`<button type="button" class="button button-bad" disabled=${isBusy} onClick=${remove}>Delete</button>`}
   `;
 }

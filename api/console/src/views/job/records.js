@@ -2,18 +2,17 @@ import { useEffect, useState } from "preact/hooks";
 
 import { CopyButton } from "../../components/copy_button.js";
 import { html } from "../../html.js";
-import { parseExactly } from "../../receipts/exact_json.js";
+import { readExactJob } from "../../receipts/replay.js";
+import { requestOf } from "../../receipts/request_of.js";
 import { session } from "../../session.js";
-import { curlOf, requestOf } from "./curl.js";
+import { curlOf } from "./curl.js";
 
 /** A job with its numbers as they stand in the API's answer; `null` until it is read. Read again with its status. */
 export function useExactJob(id, status) {
   const [exact, setExact] = useState(null);
   useEffect(() => {
     const abort = new AbortController();
-    fetch(`v1/jobs/${encodeURIComponent(id)}`, { signal: abort.signal })
-      .then(async (answer) => answer.ok && setExact(parseExactly(await answer.text())))
-      .catch(() => {}); // the view itself says what is wrong
+    readExactJob(id, abort.signal).then(setExact, () => {}); // the view itself says what is wrong
     return () => abort.abort();
   }, [id, status]);
   return exact;
