@@ -55,7 +55,8 @@ export function App() {
   }, []);
   if (known === undefined) return html`<main class="alone" aria-busy="true"><p class="muted">Connecting to the API …</p></main>`;
   if (known === null) return html`<${LoginView} /><${Toasts} />`;
-  const { view, arg, query } = route.value;
+  const { view: name, arg, query } = route.value;
+  const view = Object.hasOwn(VIEWS, name) ? name : "generate";
   const View = VIEWS[view].view;
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to the content</a>

@@ -1,9 +1,6 @@
 import { signal } from "@preact/signals";
 
-/** Views by the first part of the hash; an unknown one is the first. */
-export const VIEWS = ["generate", "gallery", "queue", "job", "fleet", "loras", "keys", "tenants", "webhooks"];
-
-/** Where the page is: {view, arg, query}; `query` is an object of strings. */
+/** Where the page is: {view, arg, query}; `view` is what the address says, `query` an object of strings. */
 export const route = signal(parse(""));
 
 /** The address of a view, for links: href("job", id), href("generate", "", {from: id}). */
@@ -29,7 +26,7 @@ function parse(hash) {
   const [path, text = ""] = hash.replace(/^#\/?/, "").split("?");
   const [view, arg = ""] = path.split("/");
   return {
-    view: VIEWS.includes(view) ? view : VIEWS[0],
+    view,
     arg: decode(arg),
     query: Object.fromEntries(new URLSearchParams(text)),
   };

@@ -25,7 +25,7 @@ export function FleetView() {
     return html`<${Page} title="Fleet">${shown}</>`;
   }
   return html`<${Page} title="Fleet" className="fleet">
-    ${error && html`<p class="callout callout-warn" role="status">This may be out of date: ${error.detail}.</p>`}
+    ${error && html`<p class="notice notice-warn" role="status">This may be out of date: ${error.detail}.</p>`}
     <${Figures} fleet=${data} />
     <${AdviceList} fleet=${data} />
     ${data.workers.length ? html`<${Workers} fleet=${data} />` : html`<${NoWorkers} />`}

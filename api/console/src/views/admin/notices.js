@@ -6,10 +6,10 @@ import { session } from "../../session.js";
 /** Says what tenants and keys are for while authentication is off. */
 export function AuthOffNotice() {
   if (session.value.auth !== "off") return null;
-  return html`<p class="callout">
+  return html`<div class="notice"><p>
     Authentication is off: everybody may do everything, as the tenant <strong>local</strong>. Keys and limits take effect when
     the API runs with <code>SWIFT_AUTH=keys</code>.
-  </p>`;
+  </p></div>`;
 }
 
 /** A secret that is shown this once. `text` says what it is for. */

@@ -30,7 +30,7 @@ export function Queues({ fleet, models, controlnets }) {
     ${attached.length > 0 &&
     html`<section class="stack" aria-labelledby="controlnets">
       <h2 id="controlnets">Queues by ControlNet</h2>
-      ${steps === null && html`<p class="callout callout-warn">The residual Redis does not answer: nobody knows how many steps wait.</p>`}
+      ${steps === null && html`<p class="notice notice-warn">The residual Redis does not answer: nobody knows how many steps wait.</p>`}
       <${Table} caption="Queues by ControlNet" columns=${byControlNet} rows=${attached} keyOf=${(row) => row.name} />
     </section>`}
   `;

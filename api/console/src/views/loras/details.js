@@ -28,7 +28,7 @@ export function LoraDialog({ lora, holders, onClose }) {
     footer=${html`<${CopyButton} text=${`<lora:${lora.name}:1>`} label="Copy tag" /><${CopyButton} text=${lora.name} label="Copy name" />`}
   >
     ${error && html`<${LoadError} error=${error} onRetry=${reload} />`}
-    ${data?.problem && html`<p class="callout callout-warn">${data.problem}</p>`}
+    ${data?.problem && html`<p class="notice notice-warn">${data.problem}</p>`}
     <dl class="lora-facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
   </>`;
 }
