@@ -141,6 +141,15 @@ def test_a_fleet_without_workers_says_what_to_do(
     screenshot(page, "fleet-empty")
 
 
+def test_a_chart_that_could_not_be_loaded_says_so(
+    page: Page, api_only: str, services: Services, allowed_statuses: set[int]
+) -> None:
+    allowed_statuses.add(503)
+    page.route("**/console/chart.js*", lambda route: route.fulfill(status=503))
+    page.goto(f"{api_only}/#/fleet")
+    expect(page.get_by_text("The chart could not be loaded")).to_be_visible()
+
+
 def test_jobs_and_steps_that_wait_are_counted_by_model_and_controlnet(
     page: Page, api_only: str, services: Services
 ) -> None:

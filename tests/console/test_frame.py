@@ -7,7 +7,10 @@ from playwright.sync_api import Page, expect
 
 from api.services import Services
 from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY
+from tests.api.services import announce_workers
+from tests.api.tenants import add_tenant
 from tests.browser import Screenshot
+from tests.console.logins import log_in, make_key
 
 VIEWS = {
     "generate": "Generate",
@@ -58,6 +61,35 @@ def test_a_key_is_asked_for_where_the_api_asks_for_one(
     expect(page.get_by_role("heading", level=1, name="Fleet")).to_be_visible()
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_label("API key")).to_be_visible()
+
+
+@pytest.mark.parametrize("way", ["logged out", "another tenant"])
+def test_the_next_user_of_a_tab_sees_nothing_of_the_last_one(
+    way: str, page: Page, keyed_api: str, services: Services, allowed_statuses: set[int]
+) -> None:
+    allowed_statuses.add(401)
+    announce_workers(services)
+    log_in(page, keyed_api)
+    page.goto(f"{keyed_api}/#/generate")
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("a secret")
+    page.get_by_role("button", name="Generate", exact=True).click()
+    expect(page.locator("[data-job]")).to_have_count(1)
+    key = BOOTSTRAP_KEY
+    if way == "logged out":
+        page.get_by_role("button", name="Log out").click()
+    else:
+        add_tenant(services, "acme")
+        key = make_key(keyed_api, "acme", scopes=["jobs"])
+        page.context.clear_cookies()
+        page.get_by_role("link", name="Gallery", exact=True).click()
+    field = page.get_by_label("API key")
+    field.fill(key)
+    field.press("Enter")
+    page.get_by_role("link", name="Generate", exact=True).click()
+    expect(prompt).to_have_value("")
+    expect(page.get_by_text("Nothing submitted yet")).to_be_visible()
+    assert "a secret" not in page.content()
 
 
 def test_without_authentication_nobody_is_asked(page: Page, api_only: str, services: Services) -> None:
@@ -117,3 +149,20 @@ def test_a_connection_that_is_lost_is_shown(page: Page, api_only: str, services:
     expect(page.get_by_text("Connection lost")).to_be_visible()
     page.unroute("**/v1/events")
     expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=20_000)  # it tries again after a while
+
+
+def test_a_stream_that_was_refused_is_opened_again_after_the_page_was_hidden(
+    page: Page, api_only: str, services: Services
+) -> None:
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/v1/events")):
+        page.route("**/v1/events", lambda route: route.fulfill(status=204))
+        page.goto(api_only)
+    expect(page.get_by_text("Connection lost")).to_be_visible()
+    page.unroute("**/v1/events")
+    page.evaluate("""() => {
+        for (const hidden of [true, false]) {
+            Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }
+    }""")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()

@@ -242,3 +242,34 @@ def test_an_image_of_the_gallery_is_taken_by_its_link(page: Page, api_only: str,
     page.get_by_role("button", name="Close").click()
     expect(page.get_by_text("PNG, image 2 of its job")).to_have_count(0)
     assert page.url == f"{api_only}/#/gallery"
+
+
+def test_same_again_in_the_gallery_submits_the_receipt(page: Page, api_only: str, services: Services) -> None:
+    announce_workers(services)
+    job = services.jobs.get(finished(services, "mine", clip_skip=1, guidance_rescale=0.5))
+    page.goto(f"{api_only}/#/gallery")
+    link = page.locator(".tile").get_by_role("link", name="Edit")
+    expect(link).to_have_attribute("href", f"#/generate?from={job.id}")
+    page.locator(".tile").get_by_role("button", name="Same again").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Job")
+    again = replayed(services)
+    assert page.url == f"{api_only}/#/job/{again.id}"
+    assert again.replays == job.receipt
+
+
+def test_that_older_images_could_not_be_read_is_shown(
+    page: Page, api_only: str, services: Services, allowed_statuses: set[int]
+) -> None:
+    allowed_statuses.add(503)
+    for n in range(45):
+        finished(services, f"image {n}", width=64, height=64)
+    problem = {"detail": "the control Redis is gone"}
+    page.route("**/v1/jobs?*cursor=*", lambda route: route.fulfill(status=503, json=problem))
+    page.goto(f"{api_only}/#/gallery")
+    page.locator(".tile").last.scroll_into_view_if_needed()
+    expect(page.get_by_role("alert")).to_have_text("the control Redis is gone")
+    expect(page.locator(".tile")).to_have_count(40)
+    page.unroute("**/v1/jobs?*cursor=*")
+    page.get_by_role("button", name="Show older images").click()
+    expect(page.locator(".tile")).to_have_count(45)
+    expect(page.get_by_role("alert")).to_have_count(0)

@@ -1,10 +1,13 @@
 """The view that submits jobs and shows what becomes of them; the test itself is the worker."""
 
+import base64
+import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Request, expect
+from PIL import Image
+from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from api.services import Services
 from infra.emoji_files import CONTROL
@@ -12,6 +15,7 @@ from shared.jobs.attempt import Attempt
 from shared.jobs.record import StoredImage
 from tests.api.services import OCTETS, announce_workers, base64_of, edge, image_file, lora, succeed
 from tests.browser import Screenshot, drop_file
+from tests.console.jobs import add_job
 
 
 @pytest.fixture
@@ -222,6 +226,88 @@ def test_the_form_is_filled_in_from_a_job(view: Page, api_only: str) -> None:
     assert (sent["seed"], sent["num_inference_steps"]) == (5, 9)
     assert sent["controlnets"][0]["image"].startswith("sha256:")
     assert sent["controlnets"][0]["guidance_end"] == 0.5
+
+
+def test_fields_without_a_control_are_carried_along_from_a_job(
+    view: Page, api_only: str, services: Services, assert_accessible: Callable[[Page], None]
+) -> None:
+    request = {
+        "prompt": "a duck",
+        "seeds": [2**63 - 25, 3],
+        "clip_skip": 1,
+        "guess_mode": True,
+        "guidance_rescale": 0.25,
+        "eta": 0.5,
+        "scheduler": "ddim",
+        "long_prompt": "chunk",
+        "lora_loading": {"mode": "exact"},
+        "priority": "batch",
+        "loras": [{"name": "anime", "scale": {"unet": 0.5}}],
+        "controlnets": [edge(guidance_end=0.5, preprocessor="canny")],
+    }
+    answer = view.request.post(f"{api_only}/v1/jobs", data=request)
+    assert answer.ok, answer.text()
+    job_id = answer.json()["id"]
+    view.goto(f"{api_only}/#/generate?from={job_id}")
+    carried = view.get_by_text("Also from the job: ")
+    expect(carried).to_contain_text("clip_skip 1")
+    expect(carried).to_contain_text(f"seeds [{2**63 - 25},3]")
+    assert_accessible(view)
+    card, _ = submit(view, "a duck")
+    again = services.jobs.get(card.get_attribute("data-job") or "")
+    assert again.spec == services.jobs.get(job_id).spec
+    assert again.priority == "batch"
+    # A field of the form replaces what is carried of the same meaning; the rest is dropped together
+    view.get_by_label("Seed", exact=True).fill("9")
+    expect(carried).not_to_contain_text("seeds")
+    view.get_by_role("button", name="Drop these").click()
+    expect(carried).to_have_count(0)
+    _, sent = submit(view, "a duck")
+    assert (sent["seed"], sent["num_images"], sent.get("clip_skip")) == (9, 2, None)
+
+
+def test_estimates_send_the_data_of_an_image_once(view: Page) -> None:
+    is_estimate = "**/v1/jobs?dry_run=1"
+    drop_file(view.get_by_role("button", name="Add a control image"), "cat.png", CONTROL.read_bytes())
+    drop_file(view.get_by_role("button", name="Image optional"), "start.png", image_file((64, 48)))
+    with view.expect_response(is_estimate) as first:
+        view.get_by_label("Prompt", exact=True).fill("a cat")
+    expect(view.locator(".submit-text")).to_contain_text("Done in about")
+    with view.expect_response(is_estimate) as second:
+        view.get_by_label("Prompt", exact=True).fill("a cat that sits")
+    assert second.value.ok
+    before, after = first.value.request.post_data_json, second.value.request.post_data_json
+    assert before["image"] == "data:image/png;base64," + base64_of(image_file((64, 48)))
+    assert after["image"] not in (before["image"], None)
+    assert after["controlnets"][0]["image"] != before["controlnets"][0]["image"]
+    with Image.open(io.BytesIO(base64.b64decode(after["image"].partition(",")[2]))) as image:
+        assert image.size == (64, 48)
+    _, sent = submit(view, "a cat that sits")
+    assert (sent["image"], sent["controlnets"]) == (before["image"], before["controlnets"])
+
+
+def test_when_a_job_will_be_done_comes_nearer(page: Page, api_only: str, services: Services) -> None:
+    job_id = add_job(services)
+    page.add_init_script(f"sessionStorage.setItem('swiftdiffusion.submitted', '[\"{job_id}\"]')")
+    page.goto(api_only)
+    waits = page.locator("[data-job] .preview-none")
+    expect(waits).to_contain_text("Done in about 1 min")
+    expect(waits).not_to_have_text(waits.inner_text())
+
+
+def test_a_preview_that_comes_slowly_is_shown(view: Page, services: Services) -> None:
+    held: list[Route] = []
+    view.route("**/preview?*", held.append)
+    with view.expect_request("**/preview?*"):
+        card, _ = submit(view)
+    attempt = claim(services, card)
+    for step in (1, 2):
+        attempt.advance(step, 5)
+        expect(card.get_by_text(f"{step} of 5 steps")).to_be_visible()
+    with view.expect_request("**/preview?step=2"):
+        held[0].fulfill(body=image_file((8, 8)), content_type="image/png")
+    expect(card.get_by_role("img", name="Preview after step 2")).to_be_visible()
+    assert [route.request.url.rpartition("?")[2] for route in held] == ["step=0", "step=2"]
 
 
 def test_loras_are_found_by_their_names(page: Page, api_only: str, services: Services) -> None:

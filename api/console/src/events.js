@@ -9,7 +9,8 @@ const REOPEN_MS = 3000;
 const HIDDEN_MS = 60_000;
 const handlers = new Map(KINDS.map((kind) => [kind, new Set()]));
 let source = null;
-let timer = null;
+let reopenTimer = null;
+let hiddenTimer = null;
 let isStarted = false;
 
 /**
@@ -33,6 +34,7 @@ export function startEvents() {
 export function stopEvents() {
   isStarted = false;
   document.removeEventListener("visibilitychange", onVisibility);
+  clearTimeout(hiddenTimer);
   close();
 }
 
@@ -47,22 +49,22 @@ function open() {
   };
   source.onerror = () => {
     connection.value = "lost";
-    if (source?.readyState === EventSource.CLOSED) timer = setTimeout(open, REOPEN_MS); // refused
+    if (source?.readyState === EventSource.CLOSED) reopenTimer = setTimeout(open, REOPEN_MS); // refused
   };
   for (const kind of KINDS) source.addEventListener(kind, (event) => emit(kind, JSON.parse(event.data)));
 }
 
 function close() {
-  clearTimeout(timer);
+  clearTimeout(reopenTimer);
   source?.close();
   source = null;
   connection.value = "lost";
 }
 
 function onVisibility() {
-  clearTimeout(timer);
-  if (document.hidden) timer = setTimeout(close, HIDDEN_MS);
-  else if (source === null) open();
+  clearTimeout(hiddenTimer);
+  if (document.hidden) hiddenTimer = setTimeout(close, HIDDEN_MS);
+  else if (source === null || source.readyState === EventSource.CLOSED) open();
 }
 
 function emit(kind, data) {

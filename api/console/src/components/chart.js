@@ -16,12 +16,19 @@ export function Chart({ data, series, axes, scales, label, height = 160 }) {
   const plot = useRef(null);
   const latest = useRef(data);
   const [uPlot, setUPlot] = useState(null);
+  const [isMissing, setMissing] = useState(false);
   const shownTheme = theme.value;
   latest.current = data;
 
   useEffect(() => {
     loading ??= import("uplot");
-    loading.then((module) => setUPlot(() => module.default));
+    loading.then(
+      (module) => setUPlot(() => module.default),
+      () => {
+        loading = null; // the next chart tries again
+        setMissing(true);
+      },
+    );
   }, []);
 
   useEffect(() => {
@@ -45,6 +52,7 @@ export function Chart({ data, series, axes, scales, label, height = 160 }) {
   }, [uPlot, shownTheme, series, axes, scales, height]);
 
   useEffect(() => plot.current?.setData(data), [data]);
+  if (isMissing) return html`<p class="field-error" role="alert">The chart could not be loaded: open this page again.</p>`;
   return html`<div class="plot" role="img" aria-label=${label} style=${{ minHeight: `${height}px` }} ref=${box}></div>`;
 }
 

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { html } from "../html.js";
 import { previewUrl } from "../jobs.js";
@@ -11,20 +11,34 @@ export function Preview({ job, children = null }) {
   const [url, setUrl] = useState(null);
   const [asked, setAsked] = useState(0);
   const address = previewUrl(job);
+  const wanted = useRef(null);
+  const call = useRef(null); // one at a time: aborted at each step, none would arrive over a slow link
 
   useEffect(() => {
     const timer = setInterval(() => setAsked((count) => count + 1), KEEP_MS);
     return () => clearInterval(timer);
   }, []);
   useEffect(() => {
-    const abort = new AbortController();
-    load(address, abort.signal).then((loaded) => loaded && setUrl(loaded), () => {});
-    return () => abort.abort();
+    wanted.current = address;
+    if (!call.current) loadLatest(wanted, call, setUrl);
   }, [address, job.status, asked]);
+  useEffect(() => () => call.current?.abort(), []);
   useEffect(() => () => url && URL.revokeObjectURL(url), [url]);
 
   if (!url) return children;
   return html`<img class="preview" src=${url} alt="Preview after step ${job.progress?.step ?? 0}" />`;
+}
+
+/** Load what is wanted, and what was wanted meanwhile; `call.current` is what ends it, or null. */
+async function loadLatest(wanted, call, onLoaded) {
+  const { signal } = (call.current = new AbortController());
+  while (wanted.current && !signal.aborted) {
+    const address = wanted.current;
+    wanted.current = null;
+    const loaded = await load(address, signal).catch(() => null);
+    if (loaded) onLoaded(loaded);
+  }
+  call.current = null;
 }
 
 /** No `request`: that there is no preview yet is nothing that anybody need be told. */

@@ -34,6 +34,7 @@ function Images({ gallery: { images, isLoaded, error, hasOlder, load, loadOlder 
   return html`
     <h2 class="visually-hidden">Finished images</h2>
     <ul class="tiles">${images.value.map((one) => html`<${Tile} ...${one} key=${one.key} />`)}</ul>
+    ${error.value && html`<p class="field-error" role="alert">${error.value.detail}</p>`}
     ${hasOlder.value && html`<p class="gallery-end" ref=${end}><button type="button" class="button" onClick=${loadOlder}>Show older images</button></p>`}
   `;
 }

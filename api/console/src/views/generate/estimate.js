@@ -3,16 +3,15 @@ import { useEffect, useState } from "preact/hooks";
 import { request } from "../../api.js";
 import { formatSeconds } from "../../format.js";
 import { html } from "../../html.js";
+import { imageKey, makePlaceholders, placeholderOf, withImages } from "./placeholders.js";
 
 const TYPING_MS = 500;
-/** Bodies with images are sent more rarely. */
-const LARGE_CHARS = 1_000_000, LARGE_MS = 2000;
 
 /** Ask, once nothing has changed for a moment, when a job would be done: {estimate, error}. */
 export function useEstimate(body) {
   const [state, setState] = useState({ estimate: null, error: null });
   const isEmpty = !body.prompt.trim();
-  const text = isEmpty ? "" : JSON.stringify(body);
+  const text = isEmpty ? "" : JSON.stringify(withImages(body, imageKey));
 
   useEffect(() => {
     if (!text) {
@@ -21,15 +20,15 @@ export function useEstimate(body) {
     }
     const abort = new AbortController();
     const ask = async () => {
-      const headers = { "Content-Type": "application/json" };
       try {
-        const estimate = await request("v1/jobs?dry_run=1", { method: "POST", body: text, headers, signal: abort.signal });
+        const estimate = await request("v1/jobs?dry_run=1", { method: "POST", json: withImages(body, placeholderOf), signal: abort.signal });
         setState({ estimate, error: null });
+        makePlaceholders(body);
       } catch (error) {
         if (error.name !== "AbortError") setState({ estimate: error.estimate, error });
       }
     };
-    const timer = setTimeout(ask, text.length > LARGE_CHARS ? LARGE_MS : TYPING_MS);
+    const timer = setTimeout(ask, TYPING_MS);
     return () => {
       clearTimeout(timer);
       abort.abort();

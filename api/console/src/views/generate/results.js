@@ -8,6 +8,7 @@ import { formatSeconds, plural } from "../../format.js";
 import { html } from "../../html.js";
 import { cancelJob, imageUrl, isLive, jobs, loadJob } from "../../jobs.js";
 import { href } from "../../router.js";
+import { useRemaining } from "../queue/remaining.js";
 import { setFields } from "./form_state.js";
 import { removeSubmitted, submitted } from "./submitted.js";
 
@@ -54,7 +55,8 @@ function JobCard({ job }) {
 
 function LiveJob({ job }) {
   const { step = 0, total = 0 } = job.progress ?? {};
-  const waits = html`<div class="preview-none muted">${waitingText(job)}</div>`;
+  const remaining = useRemaining(job);
+  const waits = html`<div class="preview-none muted">${waitingText(job, remaining)}</div>`;
   return html`
     <div class="previews"><${Preview} job=${job}>${waits}</></div>
     ${job.status === "running" &&
@@ -62,10 +64,10 @@ function LiveJob({ job }) {
   `;
 }
 
-function waitingText({ status, queue_position, estimate }) {
+function waitingText({ status, queue_position }, remaining) {
   if (status === "running") return "The first preview comes after a few steps.";
   const place = queue_position > 1 ? `Number ${queue_position} of your queue.` : "Next in your queue.";
-  return estimate?.eta_s ? `${place} Done in about ${formatSeconds(estimate.eta_s)}.` : place;
+  return remaining === null ? place : `${place} Done in about ${formatSeconds(remaining)}.`;
 }
 
 function Images({ job }) {

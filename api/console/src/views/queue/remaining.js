@@ -1,3 +1,5 @@
+import { useEffect, useState } from "preact/hooks";
+
 /** Steps that must have been done before the time of the others is told by theirs. */
 const LEAST_STEPS = 2;
 
@@ -15,4 +17,14 @@ export function remainingSeconds(job, now) {
   if (eta === null || eta === undefined) return null;
   const left = Date.parse(job.created_at) / 1000 + eta - now / 1000;
   return left >= 0 ? left : null;
+}
+
+/** `remainingSeconds` by a clock that goes on. */
+export function useRemaining(job) {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  return remainingSeconds(job, now);
 }
