@@ -11,10 +11,11 @@ import { build } from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 const folder = resolve(process.argv[2] ?? join(here, "static"));
 
-// Templates keep their lines, which mean something to htm, and lose their indentation, which does not.
+// Templates keep the lines within text and tags, which mean something to htm, and lose the others and their indentation.
+const withoutLines = (text) => text.replace(/([>}])\n\s+(?=<|\$\{)/g, "$1").replace(/\n\s+/g, "\n");
 const withoutIndentation = {
   name: "without indentation",
-  setup: ({ onLoad }) => onLoad({ filter: /\/src\/.*\.js$/ }, ({ path }) => ({ contents: readFileSync(path, "utf8").replace(/\n\s+/g, "\n"), loader: "js" })),
+  setup: ({ onLoad }) => onLoad({ filter: /\/src\/.*\.js$/ }, ({ path }) => ({ contents: withoutLines(readFileSync(path, "utf8")), loader: "js" })),
 };
 
 const { outputFiles } = await build({
