@@ -297,7 +297,7 @@ def test_when_a_job_will_be_done_comes_nearer(page: Page, api_only: str, service
 
 def test_a_preview_that_comes_slowly_is_shown(view: Page, services: Services) -> None:
     held: list[Route] = []
-    view.route("**/preview?*", held.append)
+    view.route("**/preview?*", lambda route: held.append(route))
     with view.expect_request("**/preview?*"):
         card, _ = submit(view)
     attempt = claim(services, card)
