@@ -4,12 +4,15 @@ Source: AUTOMATIC1111/stable-diffusion-webui, ``modules/images.py`` (``resize_im
 Mikubill/sd-webui-controlnet, ``scripts/controlnet.py`` (``detectmap_proc``).
 """
 
+import math
 from enum import IntEnum
 
 from PIL import Image, ImageStat
 
 Size = tuple[int, int]
 _LANCZOS = Image.Resampling.LANCZOS
+#: How far its kernel reaches, in pixels of the smaller one of both images.
+_RADIUS_PX = 3
 
 
 class ResizeMode(IntEnum):
@@ -24,11 +27,12 @@ def resize(image: Image.Image, size: Size, mode: ResizeMode) -> Image.Image:
     """An image of this size; what `RESIZE_AND_FILL` adds repeats the image's edges."""
     if mode is ResizeMode.JUST_RESIZE or _has_ratio(image, size):
         return image.resize(size, _LANCZOS)
-    inner = _scaled(image, size, covers=mode is ResizeMode.CROP_AND_RESIZE)
+    if mode is ResizeMode.CROP_AND_RESIZE:
+        return _covering(image, size)
+    inner = image.resize(_scaled_size(image, size, covers=False), _LANCZOS)
     left, top = (size[0] - inner.width) // 2, (size[1] - inner.height) // 2
     found = Image.new(image.mode, size)
-    if mode is ResizeMode.RESIZE_AND_FILL:
-        _repeat_edges(found, inner, left, top)
+    _repeat_edges(found, inner, left, top)
     found.paste(inner, (left, top))
     return found
 
@@ -37,7 +41,7 @@ def resize_control_map(image: Image.Image, size: Size, mode: ResizeMode) -> Imag
     """The same of a control map in RGB; what is added has the colour of its edges, as an edge is a line."""
     if mode is not ResizeMode.RESIZE_AND_FILL or _has_ratio(image, size):
         return resize(image, size, mode)
-    inner = _scaled(image, size, covers=False)
+    inner = image.resize(_scaled_size(image, size, covers=False), _LANCZOS)
     found = Image.new(image.mode, size, tuple(_edge_colour(image)))
     found.paste(inner, ((size[0] - inner.width) // 2, (size[1] - inner.height) // 2))
     return found
@@ -47,14 +51,35 @@ def _has_ratio(image: Image.Image, size: Size) -> bool:
     return image.width * size[1] == image.height * size[0]
 
 
-def _scaled(image: Image.Image, size: Size, *, covers: bool) -> Image.Image:
-    """An image of its own aspect ratio that covers the size, or lies within it."""
+def _covering(image: Image.Image, size: Size) -> Image.Image:
+    """The middle of what covers the size; what lies around it is cut off before the image is resized.
+
+    The other way round a line of pixels would be enlarged to gigabytes.
+    """
+    inner = _scaled_size(image, size, covers=True)
+    left, right, x0, x1 = _middle(image.width, inner[0], size[0])
+    top, bottom, y0, y1 = _middle(image.height, inner[1], size[1])
+    return image.crop((left, top, right, bottom)).resize(size, _LANCZOS, box=(x0, y0, x1, y1))
+
+
+def _middle(length: int, scaled: int, wanted: int) -> tuple[int, int, float, float]:
+    """The part of a side that decides the ``wanted`` pixels in the middle of its ``scaled`` ones.
+
+    First where it begins and ends, then where those pixels do so in it.
+    """
+    begin = (scaled - wanted + 1) // 2
+    start, end = begin * length / scaled, (begin + wanted) * length / scaled
+    radius = math.ceil(_RADIUS_PX * max(1.0, length / scaled)) + 1
+    first, last = max(0, int(start) - radius), min(length, math.ceil(end) + radius)
+    return first, last, start - first, min(end - first, last - first)
+
+
+def _scaled_size(image: Image.Image, size: Size, *, covers: bool) -> Size:
+    """The size of the image's own aspect ratio that covers another one, or lies within it."""
     is_by_width = (size[0] * image.height > size[1] * image.width) is covers
     if is_by_width:
-        inner = size[0], max(1, image.height * size[0] // image.width)
-    else:
-        inner = max(1, image.width * size[1] // image.height), size[1]
-    return image.resize(inner, _LANCZOS)
+        return size[0], max(1, image.height * size[0] // image.width)
+    return max(1, image.width * size[1] // image.height), size[1]
 
 
 def _repeat_edges(image: Image.Image, inner: Image.Image, left: int, top: int) -> None:
