@@ -103,6 +103,7 @@ OPERATIONS: dict[str, Names] = {
     "POST /sdapi/v1/refresh-checkpoints": "nothing",
     "POST /sdapi/v1/refresh-loras": "nothing",
     "POST /sdapi/v1/refresh-vae": "nothing",
+    "POST /sdapi/v1/refresh-embeddings": "nothing",
     "POST /sdapi/v1/unload-checkpoint": "nothing",
     "POST /sdapi/v1/reload-checkpoint": "nothing",
     "GET /internal/ping": "nothing",

@@ -37,15 +37,19 @@ def find_preprocessor(module: str | None) -> str:
 
 def read_thresholds(preprocessor: str, first: float, second: float) -> ReadOptions:
     """The options that a unit's thresholds mean; one out of bounds is left at its default, as there."""
+    asked = {
+        name: int(value) if float(value).is_integer() else value
+        for name, value in zip(THRESHOLDS.get(preprocessor, ()), (first, second), strict=False)
+        if value != UNSET
+    }
+    if not asked or _is_valid(preprocessor, asked):  # one may be in bounds beside the other alone
+        return ReadOptions(asked, [])
     options: dict[str, Any] = {}
     refused = []
-    for field, name, value in zip(
-        ("threshold_a", "threshold_b"), THRESHOLDS.get(preprocessor, ()), (first, second), strict=False
-    ):
-        number = int(value) if float(value).is_integer() else value
-        if _is_valid(preprocessor, options | {name: number}):
-            options[name] = number
-        elif number != UNSET:
+    for field, name in zip(("threshold_a", "threshold_b"), THRESHOLDS.get(preprocessor, ()), strict=False):
+        if name in asked and _is_valid(preprocessor, options | {name: asked[name]}):
+            options[name] = asked[name]
+        elif name in asked:
             refused.append(field)
     return ReadOptions(options, refused)
 

@@ -33,7 +33,7 @@ _EMPTY: dict[str, Any] = {
     "embeddings": {"loaded": {}, "skipped": {}},
 }
 #: Lists are always up to date.
-_REFRESHES = ("refresh-checkpoints", "refresh-loras", "refresh-vae")
+_REFRESHES = ("refresh-checkpoints", "refresh-loras", "refresh-vae", "refresh-embeddings")
 #: Flags of A1111's command line that clients look at.
 _FLAGS: dict[str, Any] = {
     "api": True,

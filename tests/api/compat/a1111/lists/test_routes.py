@@ -121,7 +121,7 @@ def test_flags_name_no_path_of_the_server(client: FlaskClient) -> None:
     assert not any(isinstance(value, str) and "/" in value for value in flags.values())
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "loras", "vae"])
+@pytest.mark.parametrize("name", ["checkpoints", "loras", "vae", "embeddings"])
 @pytest.mark.parametrize("body", [None, {}])
 def test_a_refresh_answers_json_and_does_nothing(client: FlaskClient, name: str, body: object) -> None:
     answer = client.post(f"/sdapi/v1/refresh-{name}", json=body)
