@@ -11,8 +11,8 @@ from werkzeug.wrappers import Response as Redirect
 
 from api import openapi
 from api.auth import audit, authentication
+from api.compat import reshape
 from api.compat.a1111.routes import a1111_api
-from api.compat.openai import errors as openai_errors
 from api.compat.openai.routes import openai_api
 from api.console.routes import console_api
 from api.middleware import compression, cors, errors, hosts, request_body, request_metrics
@@ -69,9 +69,9 @@ def create_app(services: Services) -> OpenAPI:
     compression.register(app, services.offload)
     cors.register(app, settings)
     hosts.register(app, settings)
-    openai_errors.register(app)
+    reshape.register(app)
     verifiers = services.verifier, services.bounded_verifier
-    authentication.register(app, settings, *verifiers, services.rate_limits, reshape=openai_errors.reshape)
+    authentication.register(app, settings, *verifiers, services.rate_limits, reshape=reshape.reshape)
     audit.register(app, services.audit)
     request_body.register(app, settings)
     errors.register(app)

@@ -1,20 +1,21 @@
 """Errors as A1111 words them: four fields, or FastAPI's list of what is wrong with which field.
 
 Source: AUTOMATIC1111/stable-diffusion-webui, ``modules/api/api.py`` (``handle_exception``); what does not
-validate is answered there by FastAPI itself.
+validate is answered there by FastAPI itself. Whatever part of the app refuses a request under these paths
+answers a problem document, which is put into this shape.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-from flask import Response
+from flask import Response, g
 from pydantic import BaseModel
 from pydantic_core import ValidationError
-from werkzeug.exceptions import HTTPException
 
+from api.compat.problems import problem_of, renamed
 from api.json_response import json_response
-from api.middleware.errors import NAMED_CHARS, NAMED_ERRORS, explain
-from api.schemas.problems import code_of, sentence
+from api.middleware.errors import NAMED_CHARS, NAMED_ERRORS
+from api.schemas.problems import sentence
 from shared.errors import SwiftError
 from shared.jobs.record import Failure
 
@@ -39,7 +40,8 @@ _UNIT_PARAMS = {
     "preprocessor": "module",
     "preprocessor_options": "threshold_a",
 }
-_UNIT = re.compile(r"(controlnets\.\d+)\.(\w+)")
+_PATHS = ("/sdapi/", "/controlnet/", "/internal/ping")
+_UNIT = re.compile(r"controlnets\.(\d+)(?:\.(\w+))?")
 
 
 class ErrorResponse(BaseModel):
@@ -65,28 +67,34 @@ class InvalidBody(BaseModel):
     detail: list[FieldError]
 
 
-def error_response(
-    status: int, error: str, detail: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    """A refusal in A1111's shape: ``error`` is a code to match on, ``detail`` a sentence."""
-    return json_response(ErrorResponse(error=error, detail=detail, errors=detail), status, headers or {})
+def note_units(places: Sequence[int]) -> None:
+    """The ControlNets of the present request's job are the units at these places of its list."""
+    g.a1111_units = places
 
 
-def explain_error(error: SwiftError) -> Response:
-    """One of our own errors."""
-    ours = explain(error)  # logs it, and knows its headers
-    headers = {name: value for name, value in ours.headers if name not in ("Content-Type", "Content-Length")}
-    field, detail = param_of(getattr(error, "field", None)), str(error)
-    return error_response(error.status, error.code, f"{field}: {detail}" if field else detail, headers)
+def reshape(response: Response, path: str, *, units: Sequence[int] = ()) -> Response:
+    """A response of ``path`` as A1111's clients read it: a problem is put into their shape.
+
+    ``units``: the places of the ControlNets' units, see `note_units`.
+    """
+    if not path.startswith(_PATHS) or (problem := problem_of(response)) is None:
+        return response
+    field, detail = param_of(problem.get("field"), units), problem["detail"]
+    detail = f"{field}: {detail}" if field else detail
+    body = ErrorResponse(error=problem["code"], detail=detail, errors=detail)
+    response.set_data(body.model_dump_json())
+    response.mimetype = "application/json"
+    return response
 
 
 def explain_invalid(error: ValidationError) -> Response:
     """A body that does not validate."""
+    units: Sequence[int] = g.get("a1111_units", ())
     found = error.errors(include_url=False, include_input=False, include_context=False)[:NAMED_ERRORS]
     detail = [
         FieldError(
             type=one["type"],
-            loc=["body", *(param_of(".".join(map(str, one["loc"]))) or "").split(".")],
+            loc=["body", *(param_of(".".join(map(str, one["loc"])), units) or "").split(".")],
             msg=sentence(one["type"], one["msg"])[:NAMED_CHARS],
         )
         for one in found
@@ -94,25 +102,21 @@ def explain_invalid(error: ValidationError) -> Response:
     return json_response(InvalidBody(detail=detail), 422)
 
 
-def explain_http(error: HTTPException) -> Response:
-    """What Flask refuses: a body that is no JSON, another method."""
-    status = error.code or 500
-    return error_response(status, code_of(status), error.description or error.name)
-
-
 def explain_failure(failure: Failure | None) -> Response:
     """How the end of a job that failed is answered."""
-    if failure is None:  # its record has lost it
-        return error_response(500, SwiftError.code, "the job failed")
-    return error_response(500, failure.code, failure.detail)
+    failure = failure or Failure(code=SwiftError.code, detail="the job failed")  # its record has lost it
+    body = ErrorResponse(error=failure.code, detail=failure.detail, errors=failure.detail)
+    return json_response(body, 500)
 
 
-def param_of(field: str | None) -> str | None:
-    """What a field of ours is called here."""
+def param_of(field: str | None, units: Sequence[int] = ()) -> str | None:
+    """What a field of ours is called here; ``units`` as in `reshape`: a job has no disabled ones."""
     if not field:
         return None
     unit = _UNIT.match(field)
     if unit is not None:
-        field = f"{unit[1]}.{_UNIT_PARAMS.get(unit[2], unit[2])}{field[unit.end() :]}"
-    first, dot, rest = field.partition(".")
-    return PARAMS.get(first, first) + dot + rest
+        n = int(unit[1])
+        place = units[n] if n < len(units) else n
+        name = f".{_UNIT_PARAMS.get(unit[2], unit[2])}" if unit[2] else ""
+        field = f"controlnets.{place}{name}{field[unit.end() :]}"
+    return renamed(field, PARAMS)

@@ -6,10 +6,10 @@ put into this shape.
 
 import json
 
-from flask import Flask, Response, g, request
+from flask import Response, g
 from pydantic import BaseModel
 
-from api.schemas import problems
+from api.compat.problems import problem_of, renamed
 from shared.errors import Unavailable
 from shared.jobs.record import Failure
 
@@ -52,17 +52,6 @@ class ErrorResponse(BaseModel):
     error: ErrorDetail
 
 
-def register(app: Flask) -> None:
-    """Have problems under OpenAI's paths answered in this shape.
-
-    Register it after what measures and compresses responses: Flask asks the last one first.
-    """
-
-    @app.after_request
-    def after_request(response: Response) -> Response:
-        return reshape(response, request.path, job_id=g.get("openai_job"))
-
-
 def note_job(job_id: str) -> None:
     """The present request has had this job accepted: no client is to repeat it unasked."""
     g.openai_job = job_id
@@ -78,9 +67,9 @@ def reshape(response: Response, path: str, *, job_id: str | None = None) -> Resp
         return response
     if job_id is not None:
         response.headers[REQUEST_ID] = job_id
-    if response.mimetype != problems.MIMETYPE:
+    problem = problem_of(response)
+    if problem is None:
         return response
-    problem = response.get_json()
     status = 400 if response.status_code == 422 else response.status_code
     detail = detail_of(status, problem["detail"], problem["code"], param=param_of(problem.get("field")))
     body = ErrorResponse(error=detail).model_dump()
@@ -120,7 +109,4 @@ def explain_failure(failure: Failure | None, status: str) -> tuple[int, ErrorDet
 
 def param_of(field: str | None) -> str | None:
     """What a field of ours is called here."""
-    if not field:
-        return None
-    first, dot, rest = field.partition(".")
-    return PARAMS.get(first, first) + dot + rest
+    return renamed(field, PARAMS) if field else None
