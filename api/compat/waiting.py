@@ -30,8 +30,7 @@ class WaitingCall:
     """Submits a job and follows it; a call that ends before its job does, as with its client, cancels it.
 
     It counts as an open event stream: both hold a connection, and as many as are allowed may be open. Made
-    within a request; `events` may be read after it, in a response that is streamed. Once the job is accepted
-    the request's body counts no more for what bodies may take of the memory: let nothing refer to it.
+    within a request; `events` may be read after it, in a response that is streamed.
     """
 
     def __init__(self, services: Services, environ: Mapping[str, Any]) -> None:
@@ -49,8 +48,14 @@ class WaitingCall:
     ) -> None:
         self.close()
 
-    def submit(self, submission: Submission, idempotency_key: str = "") -> SubmittedJob:
-        """Accept the job; raises as `api.submission.submit.submit` does."""
+    def submit(
+        self, submission: Submission, idempotency_key: str = "", *, keeps_body: bool = False
+    ) -> SubmittedJob:
+        """Accept the job; raises as `api.submission.submit.submit` does.
+
+        From then on the request's body counts no more for what bodies may take of the memory: let nothing
+        refer to it, unless ``keeps_body``.
+        """
         job = submit(
             submission,
             self._services,
@@ -59,7 +64,8 @@ class WaitingCall:
             body_sha256=self._services.offload(lambda: _digest(submission)),
         )
         self._job_id = job.id
-        release_body()
+        if not keeps_body:
+            release_body()
         return job
 
     def events(self) -> Iterator[Event | None]:

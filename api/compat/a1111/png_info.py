@@ -12,13 +12,13 @@ from flask import Blueprint, Response, request
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from api.compat.a1111.generation.images.image_work import work_on_images
 from api.compat.a1111.generation.info import PARAMETERS
 from api.compat.a1111.generation.infotext import infotext
 from api.json_response import json_response
 from api.routes.json_body import require_json_object
 from api.services import Services
 from api.submission.images.decode import FORMATS, check_header, decode_base64, image_errors
+from api.submission.images.image_work import work_on_images
 from shared.jobs.receipt import Receipt
 
 #: Values that make a line one of parameters, and how long it may be: time grows with it.

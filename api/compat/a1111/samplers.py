@@ -65,6 +65,13 @@ _SAMPLERS = {name.lower(): sampler for sampler in SAMPLERS for name in (sampler.
 _SCHEDULES = {name: one for one in NOISE_SCHEDULES for name in (one.name, one.label.lower())}
 
 
+def is_chosen(sampler_name: str | None, sampler_index: str | None, scheduler: str | None) -> bool:
+    """Whether these fields ask for a scheduler: "automatic" without a sampler leaves it to the model."""
+    if sampler_name or sampler_index:
+        return True
+    return bool(scheduler) and scheduler.lower() != AUTOMATIC.name
+
+
 def find_scheduler(sampler_name: str | None, sampler_index: str | None, scheduler: str | None) -> str:
     """The scheduler here for the fields of a request; ``sampler_index`` is the old name of the first one.
 

@@ -15,7 +15,7 @@ from api.compat.openai.mask import mask_of
 from api.middleware.request_body import FORM, check_length
 from api.middleware.strict_json import loads
 from api.services import Services
-from api.submission.images.reader import DECODERS
+from api.submission.images.image_work import work_on_images
 from shared.errors import BadRequest, InvalidRequest
 
 #: Fields whose value is text, whatever it looks like.
@@ -49,8 +49,7 @@ def _read_images(files: "MultiDict[str, FileStorage]", services: Services) -> di
     found = {"image": base64.b64encode(images[0].read()).decode()}
     if masks := files.getlist("mask"):
         data, max_px = masks[0].read(), services.settings.max_control_px
-        with DECODERS:
-            found["mask_image"] = services.offload(lambda: mask_of(data, max_px=max_px))
+        found["mask_image"] = work_on_images(lambda: mask_of(data, max_px=max_px), services)
     return found
 
 

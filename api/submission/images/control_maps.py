@@ -1,18 +1,16 @@
 """Computes the control map of an image, as a worker does for a job."""
 
-import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from api.services import Services
+from api.submission.images.image_work import work_on_images
 from api.submission.images.reader import ImageReader
 from shared.control_images.control_map import control_map_of
 
 #: Width and height in pixels.
 Size = tuple[int, int]
-#: A control map takes hundreds of megabytes while it is computed: few at a time.
-_COMPUTATIONS = threading.BoundedSemaphore(2)
 
 
 class ControlMaps:
@@ -39,5 +37,4 @@ class ControlMaps:
         read = reader.read(image, field=field)
         size = size_of((read.width, read.height))
         compute = partial(control_map_of, reader.pngs[read.sha256], preprocessor, options, size=size)
-        with _COMPUTATIONS:
-            return self._services.offload(compute)
+        return work_on_images(compute, self._services)

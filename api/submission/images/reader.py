@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-import threading
+from functools import partial
 from io import BytesIO
 from typing import NamedTuple
 
@@ -10,13 +10,12 @@ from PIL import Image
 
 from api.services import Services
 from api.submission.images.decode import BROKEN, check_header, decode_image
+from api.submission.images.image_work import work_on_images
 from shared.errors import InvalidImage, NotFound, StoredImageMissing
 from shared.keys import control_key
 
 #: How a request names an image that is stored; no base64 has a colon.
 STORED = "sha256:"
-#: A large image takes hundreds of megabytes while it is decoded: few at a time.
-DECODERS = threading.BoundedSemaphore(2)
 
 
 class ReadImage(NamedTuple):
@@ -33,7 +32,7 @@ class ImageReader:
     def __init__(self, services: Services, tenant: str) -> None:
         self._bucket, self._tenant = services.images, tenant
         self._max_px = services.settings.max_control_px
-        self._offload = services.offload
+        self._services = services
         self.pngs: dict[str, bytes] = {}
         self.warnings: list[str] = []
 
@@ -42,8 +41,8 @@ class ImageReader:
         name = text[: len(STORED) + 80].strip().lower()
         if name.startswith(STORED):
             return self.read_stored(name.removeprefix(STORED), field=field)
-        with DECODERS:
-            decoded = self._offload(lambda: decode_image(text, max_px=self._max_px, field=field))
+        decode = partial(decode_image, text, max_px=self._max_px, field=field)
+        decoded = work_on_images(decode, self._services)
         if decoded.is_transparent:
             self.warnings.append(
                 f"{field}: the image is partly transparent: its transparency is ignored, and the colours"

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.message_base import Finite
 
+#: In pixels; A1111's web page has the same limit.
+_Blur = Annotated[int, Field(ge=0, le=64)]
+
 
 class Txt2ImgFields(BaseModel):
     """Of ``txt2img``, and of both calls."""
@@ -49,9 +52,9 @@ class Img2ImgFields(Txt2ImgFields):
     denoising_strength: Annotated[Finite, Field(ge=0, le=1)] = 0.75
     include_init_images: bool = False
     mask: str | None = None
-    mask_blur: Annotated[int, Field(ge=0)] | None = None
-    mask_blur_x: Annotated[int, Field(ge=0)] = 4
-    mask_blur_y: Annotated[int, Field(ge=0)] = 4
+    mask_blur: _Blur | None = None
+    mask_blur_x: _Blur = 4
+    mask_blur_y: _Blur = 4
     inpainting_fill: int = 0
     inpaint_full_res: bool = True
     inpaint_full_res_padding: Annotated[int, Field(ge=0)] = 0

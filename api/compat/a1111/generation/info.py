@@ -4,26 +4,27 @@ import base64
 import io
 import json
 import time
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from PIL import Image
 from pydantic import BaseModel
 
+from api.compat.a1111.generation.accepted_call import AcceptedCall
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
-from api.compat.a1111.generation.images.image_work import work_on_images
+from api.compat.a1111.generation.images.init_image import as_is, read_init_image
 from api.compat.a1111.generation.images.masks import MaskedImage
 from api.compat.a1111.generation.images.png_text import with_text
 from api.compat.a1111.generation.images.preview import current_image
 from api.compat.a1111.generation.images.resizing import Size
 from api.compat.a1111.generation.infotext import generation_params, infotext, model_hash, prompt_of
 from api.compat.a1111.generation.sizes import size_of
-from api.compat.a1111.generation.translate import GenerationCall
 from api.compat.a1111.samplers import find_sampler
 from api.services import Services
+from api.submission.images.image_work import work_on_images
 from shared.image_files.formats import DEFAULT_QUALITY, PNG
 from shared.jobs.record import Job, StoredImage
+from shared.jobs.spec import JobSpec
 
 #: The keyword of A1111's text chunk.
 PARAMETERS = "parameters"
@@ -37,9 +38,7 @@ class GenerationResponse(BaseModel):
     info: str
 
 
-def generation_response(
-    job: Job, body: Mapping[str, Any], call: GenerationCall, services: Services
-) -> GenerationResponse:
+def generation_response(job: Job, call: AcceptedCall, services: Services) -> GenerationResponse:
     """The answer with the images of a job that has succeeded, or of one that was interrupted.
 
     As there, an interrupted call is answered with what there is: here with the latest preview, if any.
@@ -49,37 +48,38 @@ def generation_response(
         files = list(filter(None, [current_image(job, services)]))
         warnings.append("the call was interrupted: its image is a preview")
     elif fields.send_images:
-        files = [_file(job, image, call.masked, services) for image in job.images]
+        masked = None if call.masked is None else _masked_image(call.masked, services)
+        files = [_file(job, image, masked, services) for image in job.images]
     size = size_of(job.spec.width, job.spec.height, job.spec.model, services) or (0, 0)
     info = json.dumps(_info(job, fields, warnings, size))
-    return GenerationResponse(images=files, parameters=_echo(body, fields), info=info)
+    return GenerationResponse(images=files, parameters=call.echo, info=info)
+
+
+def _masked_image(fields: Img2ImgFields, services: Services) -> MaskedImage | None:
+    """Decoded again: a call that waits keeps its images as they were sent."""
+    limits = services.settings.max_control_px, services.settings.max_side_px
+    read = partial(read_init_image, as_is(fields), max_px=limits[0], max_side_px=limits[1])
+    return work_on_images(read, services).masked
 
 
 def _file(job: Job, image: StoredImage, masked: MaskedImage | None, services: Services) -> str:
     """An image in base64; one whose surroundings a mask has kept has no receipt: no job generates it."""
     data = services.images.get(image.key)
     if masked is not None:
-        data = work_on_images(partial(_restored, data, masked, job.spec.output_format), services)
+        data = work_on_images(partial(_restored, data, masked, job.spec), services)
     if job.spec.output_format == PNG and job.receipt is not None:
         data = with_text(data, PARAMETERS, infotext(job.receipt, image.seed))
     return base64.b64encode(data).decode()
 
 
-def _restored(data: bytes, masked: MaskedImage, output_format: str) -> bytes:
+def _restored(data: bytes, masked: MaskedImage, spec: JobSpec) -> bytes:
     file = io.BytesIO()
     with Image.open(io.BytesIO(data)) as generated:
         image = masked.restore(generated.convert("RGB"))
-    options: dict[str, int] = {"compress_level": 1} if output_format == PNG else {"quality": DEFAULT_QUALITY}
-    image.save(file, output_format.upper(), **options)
+    quality = spec.output_quality or DEFAULT_QUALITY
+    options = {"compress_level": 1} if spec.output_format == PNG else {"quality": quality}
+    image.save(file, spec.output_format.upper(), **options)
     return file.getvalue()
-
-
-def _echo(body: Mapping[str, Any], fields: Txt2ImgFields) -> dict[str, Any]:
-    """The request, without its images, which clients have themselves."""
-    left_out: dict[str, Any] = {"alwayson_scripts": {}}
-    if not (isinstance(fields, Img2ImgFields) and fields.include_init_images):
-        left_out |= {"init_images": None, "mask": None}
-    return {**body, **{name: value for name, value in left_out.items() if name in body}}
 
 
 def _info(job: Job, fields: Txt2ImgFields, warnings: list[str], size: Size) -> dict[str, Any]:

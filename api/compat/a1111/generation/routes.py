@@ -1,16 +1,17 @@
 """``txt2img`` and ``img2img``: a job is submitted, waited for, and answered with its images."""
 
-from typing import Any
+from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
 from api.compat.a1111.errors import explain_failure
+from api.compat.a1111.generation.accepted_call import AcceptedCall, accepted_call
 from api.compat.a1111.generation.info import generation_response
 from api.compat.a1111.generation.translate import GenerationCall, translate_img2img, translate_txt2img
 from api.compat.a1111.options import sticky_options
 from api.compat.waiting import CLIENT_CLOSED_REQUEST, IMAGE_HEADERS, WaitingCall
 from api.json_response import json_response
-from api.routes.json_body import require_json_object
+from api.routes.json_body import read_json_object
 from api.services import Services
 from shared.errors import ClientDisconnected
 
@@ -20,25 +21,23 @@ def add_generation_routes(api: Blueprint, services: Services) -> None:
 
     @api.post("/sdapi/v1/txt2img")
     def txt2img() -> Response:
-        body = _body()
-        return _answer(body, translate_txt2img(body, sticky_options(services), services), services)
+        def read_call() -> GenerationCall:
+            return translate_txt2img(read_json_object(), sticky_options(services), services)
+
+        return _answer(read_call, services)
 
     @api.post("/sdapi/v1/img2img")
     def img2img() -> Response:
-        body = _body()
-        return _answer(body, translate_img2img(body, sticky_options(services), services), services)
+        def read_call() -> GenerationCall:
+            return translate_img2img(read_json_object(), sticky_options(services), services)
+
+        return _answer(read_call, services)
 
 
-def _body() -> dict[str, Any]:
-    require_json_object()
-    body: dict[str, Any] = request.get_json()
-    return body
-
-
-def _answer(body: dict[str, Any], call: GenerationCall, services: Services) -> Response:
+def _answer(read_call: Callable[[], GenerationCall], services: Services) -> Response:
     try:
-        with WaitingCall(services, request.environ) as waiting:
-            waiting.submit(call.submission, request.headers.get("Idempotency-Key", ""))
+        with WaitingCall(services, request.environ) as waiting:  # before anything is decoded
+            call = _submit(read_call, waiting)
             for _ in waiting.events():
                 pass
             job = waiting.read()
@@ -46,4 +45,13 @@ def _answer(body: dict[str, Any], call: GenerationCall, services: Services) -> R
         return Response(status=CLIENT_CLOSED_REQUEST)
     if job.status == "failed":
         return explain_failure(job.error)
-    return json_response(generation_response(job, body, call, services), headers=IMAGE_HEADERS)
+    return json_response(generation_response(job, call, services), headers=IMAGE_HEADERS)
+
+
+def _submit(read_call: Callable[[], GenerationCall], waiting: WaitingCall) -> AcceptedCall:
+    """Have the job accepted; what is left of the call may wait for long, and has only what it needs."""
+    call = read_call()
+    accepted = accepted_call(call)
+    key = request.headers.get("Idempotency-Key", "")
+    waiting.submit(call.submission, key, keeps_body=accepted.keeps_body)
+    return accepted

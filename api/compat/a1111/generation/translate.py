@@ -1,22 +1,22 @@
 """Translates a generation call of A1111 into the submission of a job."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from api.compat.a1111.errors import note_units
 from api.compat.a1111.generation.controlnet_units import read_units
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields, known_fields
-from api.compat.a1111.generation.images.image_work import work_on_images
 from api.compat.a1111.generation.images.init_image import InitImage, read_init_image
-from api.compat.a1111.generation.images.masks import MaskedImage
 from api.compat.a1111.generation.images.resizing import Size
 from api.compat.a1111.generation.settings import read_settings
 from api.compat.a1111.generation.sizes import size_of
 from api.compat.a1111.generation.unsupported import check_fields, check_settings
-from api.compat.a1111.samplers import find_scheduler
+from api.compat.a1111.samplers import find_scheduler, is_chosen
 from api.schemas.submission import Submission
 from api.services import Services
+from api.submission.images.image_work import work_on_images
 from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import InvalidRequest
 
@@ -27,12 +27,12 @@ _ALL_NOISE = 1.0
 
 @dataclass(frozen=True)
 class GenerationCall:
-    """A call, translated: the job it asks for, its fields, what was ignored, and what its mask leaves."""
+    """A call, translated: the job it asks for, its body and fields, and what was ignored."""
 
     submission: Submission
+    body: Mapping[str, Any]
     fields: Txt2ImgFields
-    warnings: list[str] = field(default_factory=list)
-    masked: MaskedImage | None = None
+    warnings: list[str]
 
 
 def translate_txt2img(
@@ -61,6 +61,7 @@ def _translate(
     warnings = check_fields(known_fields(body), fields)
     job, more = _job_fields(fields, sticky, services)
     units = read_units(fields.alwayson_scripts)
+    note_units([place for place, _ in units.units])
     max_px, max_side_px = services.settings.max_control_px, services.settings.max_side_px
     init: InitImage | None = None
     if isinstance(fields, Img2ImgFields):
@@ -70,12 +71,8 @@ def _translate(
         job |= {**init.job_fields, "strength": img2img.denoising_strength}
     size = _size(fields, job["model"], services) if init is None else init.image.size
     job |= work_on_images(lambda: units.job_fields(size, init, max_px=max_px), services)
-    return GenerationCall(
-        Submission.model_validate(job),
-        fields,
-        [*warnings, *more, *units.warnings],
-        init.masked if init else None,
-    )
+    submission = Submission.model_validate(job)
+    return GenerationCall(submission, body, fields, [*warnings, *more, *units.warnings])
 
 
 def _job_fields(
@@ -97,7 +94,7 @@ def _job_fields(
         "num_images": fields.batch_size * fields.n_iter,
     }
     names = fields.sampler_name, fields.sampler_index, fields.scheduler
-    job["scheduler"] = find_scheduler(*names) if any(names) else None
+    job["scheduler"] = find_scheduler(*names) if is_chosen(*names) else None
     job |= _eta(fields, job["scheduler"] or services.catalog.models[job["model"]].scheduler)
     return {name: value for name, value in job.items() if value is not None}, warnings
 

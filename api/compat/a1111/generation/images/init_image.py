@@ -55,6 +55,11 @@ def read_init_image(fields: Img2ImgFields, *, max_px: int, max_side_px: int) -> 
     return InitImage(masked.image, masked.mask, masked)
 
 
+def as_is(fields: Img2ImgFields) -> Img2ImgFields:
+    """Fields with the same `MaskedImage`, for `restore`, without what only a job's own images need."""
+    return fields.model_copy(update={"inpainting_fill": _ORIGINAL})
+
+
 def base64_png(image: Image.Image) -> str:
     """An image as a request sends it."""
     return base64.b64encode(encode_png(image)).decode()

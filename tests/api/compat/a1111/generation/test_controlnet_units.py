@@ -146,6 +146,25 @@ def test_what_is_wrong_with_a_unit_is_refused_by_name(
     assert words in detail
 
 
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        ({"model": "nobody", "image": IMAGE}, "args.2.model: unknown ControlNet"),
+        ({"model": "edge", "image": IMAGE, "weight": 20}, "body.alwayson_scripts.ControlNet.args.2.weight"),
+        ({"model": "edge", "image": IMAGE, "module": "openpose"}, "args.2.module"),
+    ],
+)
+def test_disabled_units_count_where_an_error_says_a_place(
+    unit: dict[str, Any], words: str, port: int, services: Services
+) -> None:
+    status, told = send(port, {"enabled": False}, {"model": "edge", "image": IMAGE}, unit)
+    detail = told["detail"]
+    if isinstance(detail, list):
+        detail = ".".join(map(str, detail[0]["loc"])) + ": " + detail[0]["msg"]
+    assert (status, services.jobs.page()[0]) == (422, [])
+    assert words in detail
+
+
 def test_too_many_units_are_refused_before_any_image_is_read(port: int) -> None:
     status, told = send(port, *[{"model": "edge", "image": "no image!"}] * 9)
     assert (status, told["detail"]) == (422, "alwayson_scripts.ControlNet.args: 9 units, the limit is 8")

@@ -167,6 +167,17 @@ def test_what_clients_send_by_habit_is_ignored_with_a_warning(
     ]
 
 
+def test_a_schedule_that_is_automatic_leaves_the_sampler_to_the_model(
+    port: int, worker: FakeWorker, services: Services
+) -> None:
+    chosen = []
+    for fields in ({}, {"scheduler": "Automatic"}, {"sampler_index": "Heun", "scheduler": "automatic"}):
+        body = {"prompt": "a cat", "width": 64, "height": 64, "steps": 4, **fields}
+        assert call(port, "POST", "/sdapi/v1/txt2img", body)[0].status == 200
+        chosen.append(services.jobs.get(worker.jobs[-1]).spec.scheduler)
+    assert chosen == [services.catalog.models["emoji-sd"].scheduler] * 2 + ["heun"]
+
+
 def test_other_file_formats_are_a_setting(port: int, worker: FakeWorker, services: Services) -> None:
     fields = {"prompt": "a cat", "width": 64, "height": 64, "override_settings": {"samples_format": "jpg"}}
     answer, body = call(port, "POST", "/sdapi/v1/txt2img", fields)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from sd_backend_client.api.a1111_webservice import A1111Webservice
 from sd_backend_client.api.webui.diffusion_request_body import DiffusionRequestBody
 from webuiapi import WebUIApi
@@ -161,6 +162,9 @@ IMAGE = base64_of(image_file())
         ),
         ({"init_images": [IMAGE], "mask": IMAGE, "inpainting_fill": 2}, 422, "latent noise"),
         ({"init_images": [IMAGE], "mask": IMAGE, "mask_blur": -1}, 422, "mask_blur"),
+        ({"init_images": [IMAGE], "mask": IMAGE, "mask_blur": 10**12}, 422, "mask_blur"),
+        ({"init_images": [IMAGE], "mask": IMAGE, "mask_blur_x": 65}, 422, "mask_blur_x"),
+        ({"init_images": [IMAGE], "mask": IMAGE, "mask_blur_y": 10**400}, 422, "mask_blur_y"),
     ],
 )
 def test_what_is_wrong_with_images_is_refused_by_name(
@@ -173,6 +177,22 @@ def test_what_is_wrong_with_images_is_refused_by_name(
         detail = ".".join(map(str, detail[0]["loc"])) + detail[0]["msg"]
     assert (answer.status, services.jobs.page()[0]) == (status, [])
     assert words in detail
+
+
+def test_what_a_mask_leaves_has_the_quality_that_was_asked_for(port: int, worker: FakeWorker) -> None:
+    tables = []
+    for quality in (20, 95):
+        body = {
+            "prompt": "a cat", "width": 64, "height": 64, "init_images": [IMAGE],
+            "mask": base64_of(image_file()), "inpaint_full_res": False,
+            "override_settings": {"samples_format": "jpg", "jpeg_quality": quality},
+        }  # fmt: skip
+        answer, told = call(port, "POST", "/sdapi/v1/img2img", body)
+        assert answer.status == 200, told
+        with Image.open(io.BytesIO(base64.b64decode(json.loads(told)["images"][0]))) as image:
+            assert isinstance(image, JpegImageFile)
+            tables.append(image.quantization[0])
+    assert max(tables[0]) > max(tables[1])
 
 
 def test_a_black_mask_is_refused(webui: WebUIApi) -> None:
