@@ -69,7 +69,7 @@ def is_chosen(sampler_name: str | None, sampler_index: str | None, scheduler: st
     """Whether these fields ask for a scheduler: "automatic" without a sampler leaves it to the model."""
     if sampler_name or sampler_index:
         return True
-    return bool(scheduler) and scheduler.lower() != AUTOMATIC.name
+    return (scheduler or AUTOMATIC.name).lower() != AUTOMATIC.name
 
 
 def find_scheduler(sampler_name: str | None, sampler_index: str | None, scheduler: str | None) -> str:
