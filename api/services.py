@@ -20,6 +20,7 @@ from api.estimates import CACHE_S, Estimator
 from api.loras.header_cache import LoraHeaderCache
 from api.server.tenant_slots import TenantSlots
 from api.server.threads import Offload, find_offload, find_pause
+from api.server.waiting_calls import WaitingCalls
 from shared.catalog.entries import Catalog
 from shared.catalog.model_families import ModelFamilies
 from shared.jobs.store import JobStore
@@ -98,6 +99,11 @@ class Services:
     def caller_options(self) -> CallerOptions:
         """What callers of compatible APIs have set."""
         return CallerOptions(self.control, self.settings.a1111_options_ttl_s)
+
+    @cached_property
+    def waiting_calls(self) -> WaitingCalls:
+        """Calls of compatible APIs that wait for their jobs, and may be asked about by others."""
+        return WaitingCalls(self.control)
 
     @cached_property
     def audit(self) -> AuditLog:

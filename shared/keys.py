@@ -80,6 +80,11 @@ def caller_options(key_id: str | None) -> str:
     return f"swift:options:{key_id or LOCAL}"
 
 
+def waiting_calls(tenant: str) -> str:
+    """Sorted set with expiry: jobs that calls of a compatible API wait for, by when they are forgotten."""
+    return f"swift:waiting_calls:{tenant}"
+
+
 def key_sessions(key_id: str) -> str:
     """Sorted set with expiry: names of a key's sessions, by when they began."""
     return f"swift:api_key:{key_id}:sessions"

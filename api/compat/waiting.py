@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import math
+import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +13,7 @@ from api.middleware.request_body import release_body
 from api.routes.event_access import longest_block_s, while_authorized
 from api.schemas.submission import Submission
 from api.server.waiting import abort_on_disconnect
+from api.server.waiting_calls import RENEWAL_S
 from api.services import Services
 from api.submission.submit import SubmittedJob, submit
 from shared.errors import NotFound, Unauthorized
@@ -33,8 +36,10 @@ class WaitingCall:
     within a request; `events` may be read after it, in a response that is streamed.
     """
 
-    def __init__(self, services: Services, environ: Mapping[str, Any]) -> None:
-        self._services, self._environ = services, environ
+    def __init__(self, services: Services, environ: Mapping[str, Any], *, is_listed: bool = False) -> None:
+        """``is_listed``: other requests may ask for it, `Services.waiting_calls`."""
+        self._services, self._environ, self._is_listed = services, environ, is_listed
+        self._renewed_at = -math.inf
         self._tenant = current_principal().tenant
         self._job_id: str | None = None
         self._has_ended = self._is_closed = False
@@ -64,6 +69,7 @@ class WaitingCall:
             body_sha256=self._services.offload(lambda: _digest(submission)),
         )
         self._job_id = job.id
+        self._renew(job.id)
         if not keeps_body:
             release_body()
         return job
@@ -89,19 +95,37 @@ class WaitingCall:
             return
         self._is_closed = True
         self._services.event_slots.give_back(self._tenant)
-        if self._job_id is not None and not self._has_ended:
+        if self._job_id is None:
+            return
+        if self._is_listed:
+            self._unlist(self._job_id)
+        if not self._has_ended:
             self._cancel(self._job_id)
 
     def _until_the_end(self, events: Iterator[Event | None]) -> Iterator[Event | None]:
         while (event := self._next(events)) is not _END:
             if event is not None and event.kind == "unauthorized":
                 raise Unauthorized("the API key that this call came with has ended")
+            assert self._job_id is not None
+            self._renew(self._job_id)
             yield event
         self._has_ended = True
 
     def _next(self, events: Iterator[Event | None]) -> Event | None:
         with abort_on_disconnect(self._environ):
             return next(events, _END)
+
+    def _renew(self, job_id: str) -> None:
+        if self._is_listed and time.monotonic() - self._renewed_at > RENEWAL_S:
+            self._services.waiting_calls.renew(self._tenant, job_id)
+            self._renewed_at = time.monotonic()
+
+    def _unlist(self, job_id: str) -> None:
+        try:
+            self._services.waiting_calls.end(self._tenant, job_id)
+        except Exception as error:  # the store does not answer; it is forgotten by itself
+            fields = {"job": job_id, "error": type(error).__name__}
+            log.warning("a call that has ended is still listed", extra=fields)
 
     def _cancel(self, job_id: str) -> None:
         try:

@@ -14,10 +14,8 @@ from api.compat.a1111.generation.images.preview import current_image
 from api.json_response import json_response
 from api.services import Services
 from shared.errors import NotFound
-from shared.jobs.record import Job
+from shared.jobs.record import ENDED, Job
 
-#: Calls of one caller that are looked at.
-_CALLS = 100
 _FIELDS = ("spec", "created_at", "started_at", "step", "total", "estimate")
 #: As much as there is of a call that has just begun: 0 means that nothing runs.
 _LEAST = 0.01
@@ -73,15 +71,11 @@ def add_progress_routes(api: Blueprint, services: Services) -> None:
 
 
 def _unfinished_calls(services: Services) -> list[Job]:
-    """The caller's, oldest first; those that run come before those that wait.
-
-    A job counts as a call of this API if its prompts are read as A1111 does.
-    """
-    tenant, found = current_principal().tenant, []
-    for status in ("running", "queued"):
-        page, _ = services.jobs.page(status=status, limit=_CALLS, fields=_FIELDS, tenant=tenant)
-        found += [job for job in reversed(page) if job.spec.prompt_syntax == "a1111"]
-    return found
+    """Of the caller's tenant, oldest first; those that run come before those that wait."""
+    job_ids = services.waiting_calls.read(current_principal().tenant)
+    found = services.jobs.read(job_ids, _FIELDS).values()
+    jobs = [job for job in found if isinstance(job, Job) and job.status not in ENDED]
+    return sorted(jobs, key=lambda job: (job.status != "running", job.created_at))
 
 
 def _stop_first(services: Services) -> Response:

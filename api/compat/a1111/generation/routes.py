@@ -36,7 +36,7 @@ def add_generation_routes(api: Blueprint, services: Services) -> None:
 
 def _answer(read_call: Callable[[], GenerationCall], services: Services) -> Response:
     try:
-        with WaitingCall(services, request.environ) as waiting:  # before anything is decoded
+        with WaitingCall(services, request.environ, is_listed=True) as waiting:  # before anything is decoded
             call = _submit(read_call, waiting)
             for _ in waiting.events():
                 pass

@@ -1,0 +1,42 @@
+"""Which calls wait for their jobs right now, as all API processes know them."""
+
+from typing import TYPE_CHECKING, cast
+
+from shared import keys
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: A call that was not renewed for so long has ended with its process.
+LEASE_S = 60
+#: How often a call that waits is renewed.
+RENEWAL_S = 15
+
+
+class WaitingCalls:
+    """Jobs that calls wait for, by tenant: no more than may wait at once."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+
+    def renew(self, tenant: str, job_id: str) -> None:
+        """A call waits for this job; forgotten after `LEASE_S`."""
+        name, now = keys.waiting_calls(tenant), self._now()
+        pipe = self._redis.pipeline()
+        pipe.zadd(name, {job_id: now + LEASE_S})
+        pipe.zremrangebyscore(name, "-inf", now)
+        pipe.expire(name, LEASE_S)
+        pipe.execute()
+
+    def end(self, tenant: str, job_id: str) -> None:
+        """It waits no longer."""
+        self._redis.zrem(keys.waiting_calls(tenant), job_id)
+
+    def read(self, tenant: str) -> list[str]:
+        """The jobs that a tenant's calls wait for, in no order."""
+        name = keys.waiting_calls(tenant)
+        return cast(list[str], self._redis.zrangebyscore(name, self._now(), "+inf"))
+
+    def _now(self) -> float:
+        seconds, microseconds = self._redis.time()
+        return seconds + microseconds / 1e6
