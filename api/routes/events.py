@@ -111,7 +111,8 @@ def events_api(services: Services) -> APIBlueprint:
         more will come. Else what happens to any job of the tenant from now on, or from after Last-Event-ID.
 
         A job that is gone when a client resumes is left out; one that is removed meanwhile ends with a `done`
-        whose status is `deleted`.
+        whose status is `deleted`. In the stream of all jobs every job that is deleted does, also one that has
+        had a `done` before.
         """
         tenant = current_principal().tenant
         if not query.job:

@@ -130,6 +130,7 @@ class JobResponse(BaseModel):
     priority: str
     deadline_s: float | None = Field(description="after `created_at`")
     estimate: JobEstimate | None = Field(description="what the submission was answered")
+    has_webhook: bool = Field(description="whether its submission named a `webhook`")
     request: JobSpec = Field(description="the job as it was accepted, with every default filled in")
 
     @classmethod
@@ -209,6 +210,7 @@ FIELD_VALUES: dict[str, Callable[[Job, int | None], Any]] = {
     "controlnets": lambda job, _: _controls_of(job),
     "receipt": lambda job, _: job.receipt,
     "timeline": lambda job, _: [_since(job.created_at, span) for span in job.timeline],
+    "has_webhook": lambda job, _: bool(job.webhook),
     "request": lambda job, _: job.spec,
     "tenant": lambda job, _: job.tenant,
 }

@@ -86,6 +86,7 @@ def follow_tenant(
     """The events of all jobs of a tenant after the id ``after``, but for previews; never ends.
 
     Yields ``None`` after ``block_s`` seconds without one, and an event ``reset`` where some are not kept.
+    A job that is deleted has a last ``done`` of status ``deleted``, also after its own.
     """
     stream = keys.tenant_events(tenant)
     after = _bounded(redis, [stream], after)

@@ -119,6 +119,7 @@ class Job(BaseModel):
     estimate: JobEstimate | None = None  # what its submission was answered
     eta_s: Finite | None = None  # the same before it was corrected by how long earlier jobs took
     eta_kind: str = ""
+    webhook: str = ""  # its own, as JSON, which `shared.webhooks` reads; "": none
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

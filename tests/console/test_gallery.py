@@ -64,6 +64,10 @@ def test_finished_images_are_shown_newest_first(
     screenshot(page, "gallery")
     finished(services, "one more")
     expect(tiles.first).to_contain_text("one more")
+    # One that is deleted elsewhere leaves
+    services.jobs.delete(services.jobs.page(status="succeeded")[0][1].id)
+    expect(tiles).to_have_count(9)
+    assert tiles.nth(1).inner_text().startswith("image 7")
     tiles.first.get_by_role("link", name="Open the job").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Job")
 

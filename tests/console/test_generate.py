@@ -2,10 +2,12 @@
 
 import base64
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import requests
 from PIL import Image
 from playwright.sync_api import Locator, Page, Request, Route, expect
 
@@ -198,6 +200,36 @@ def test_a_job_is_watched_from_its_first_preview_to_its_image(
     expect(image).to_be_visible()
     card.get_by_role("link", name="Details").click()
     expect(view).to_have_url(f"{view.url.partition('#')[0]}#/job/{attempt.job.id}")
+
+
+def test_an_older_answer_does_not_bring_an_ended_job_back(view: Page, api_only: str) -> None:
+    # Given an answer about the new job that takes longer than the job
+    held: list[Route] = []
+
+    def hold_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    view.route(re.compile(r"/v1/jobs/[0-9a-f]{16}$"), hold_first)
+    card, _ = submit(view)
+    queued = requests.get(f"{api_only}/v1/jobs/{card.get_attribute('data-job')}", timeout=9).json()
+    card.get_by_role("button", name="Cancel").click()
+    expect(card.get_by_text("cancelled", exact=True)).to_be_visible()
+    # When it arrives
+    held[0].fulfill(json=queued)
+    view.evaluate("fetch('v1/session').then((answer) => answer.text())")
+    # Then the job is what it is
+    assert card.get_attribute("data-status") == "cancelled"
+
+
+def test_a_job_that_is_deleted_elsewhere_leaves_the_results(view: Page, services: Services) -> None:
+    card, _ = submit(view)
+    card.get_by_role("button", name="Cancel").click()
+    expect(card.get_by_text("cancelled", exact=True)).to_be_visible()
+    services.jobs.delete(card.get_attribute("data-job") or "")
+    expect(card).to_have_count(0)
 
 
 def test_a_job_is_cancelled(view: Page, services: Services) -> None:

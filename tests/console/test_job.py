@@ -4,13 +4,15 @@ import io
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import requests
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, Route, expect
 
 from api.services import Services
+from shared import keys
 from tests.api.services import OCTETS, announce_workers, base64_of, edge, image_file, lora
 from tests.browser import Screenshot
 from tests.console.jobs import add_job, begin, failed, finished, sample_image, succeed
@@ -38,7 +40,7 @@ def test_a_finished_job_shows_everything_about_it(
         services,
         "a penguin on a teal background, flat colours, thick outlines",
         negative_prompt="photo",
-        controlnets=[edge(conditioning_scale=0.8, preprocessor="canny")],
+        controlnets=[edge(conditioning_scale=0.8, preprocessor="canny", guidance_end=0.55)],
         loras=[{"name": "outline", "scale": 0.9}],
         num_images=3,
         width=256,
@@ -51,6 +53,7 @@ def test_a_finished_job_shows_everything_about_it(
     expect(page.get_by_text(warning)).to_be_visible()
     expect(page.get_by_role("img", name="Control image of edge")).to_be_visible()
     expect(page.get_by_text("edge × 0.8", exact=True)).to_be_visible()
+    expect(page.get_by_text("scale 0.8, from 0 % to 55 % of the steps")).to_be_visible()
     expect(page.get_by_role("region", name="Receipt")).to_contain_text('"model_sha256"')
     expect(page.get_by_role("link", name="Edit")).to_have_attribute("href", f"#/generate?from={job_id}")
     expect(page.get_by_role("link", name="Verify")).to_have_attribute("href", f"#/gallery?verify={job_id}-0")
@@ -85,6 +88,9 @@ def test_a_job_is_followed_from_the_queue_to_its_image(
     job_id = add_job(services, width=256, height=256)
     page.goto(f"{api_only}/#/job/{job_id}")
     expect(page.get_by_text("Waiting at place 1 of your queue")).to_be_visible()
+    expect(page.get_by_text("s left.")).to_be_visible()
+    # A clock is not read out each second
+    expect(page.locator("[aria-live]").filter(has_text="left")).to_have_count(0)
     assert_accessible(page)
     screenshot(page, "job-queued")
     attempt = begin(services, job_id, 2)
@@ -228,6 +234,60 @@ def test_a_job_is_cancelled_and_then_deleted(page: Page, api_only: str, services
     expect(page.get_by_text("The job is deleted.")).to_be_visible()
     assert page.url == f"{api_only}/#/gallery"
     assert services.jobs.owned([job_id], "local") == set()
+
+
+def test_an_older_answer_does_not_bring_an_ended_job_back(
+    page: Page, api_only: str, services: Services
+) -> None:
+    job_id = add_job(services)
+    page.goto(f"{api_only}/#/job/{job_id}")
+    expect(page.get_by_text("Waiting at place 1 of your queue")).to_be_visible()
+    # Given an answer that is on its way for so long that the job ends meanwhile
+    held: list[Route] = []
+
+    def hold_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    queued = requests.get(f"{api_only}/v1/jobs/{job_id}", timeout=9).json()
+    with page.expect_request(f"**/v1/jobs/{job_id}"):
+        page.route(f"**/v1/jobs/{job_id}", hold_first)
+        attempt = begin(services, job_id, 2)
+    succeed(services, attempt)
+    expect(page.get_by_role("img", name="Generated image 1 of 1")).to_be_visible()
+    # When it arrives
+    with suppress(Error):  # nobody waits for it any more
+        held[0].fulfill(json=queued)
+    page.evaluate("fetch('v1/session').then((answer) => answer.text())")
+    # Then the job is what it is
+    assert page.get_by_role("img", name="Generated image 1 of 1").is_visible()
+
+
+def test_a_job_that_is_deleted_elsewhere_is_shown_as_gone(
+    page: Page, api_only: str, services: Services
+) -> None:
+    job_id = finished(services)
+    page.goto(f"{api_only}/#/job/{job_id}")
+    expect(page.get_by_role("img", name="Generated image 1 of 1")).to_be_visible()
+    expect(page.get_by_role("heading", name="Receipt")).to_be_visible()
+    services.jobs.delete(job_id)
+    expect(page.get_by_text("There is no such job")).to_be_visible()
+
+
+def test_deliveries_are_asked_for_only_where_a_job_has_a_webhook(
+    page: Page, api_only: str, services: Services
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url))
+    page.goto(f"{api_only}/#/job/{finished(services)}")
+    expect(page.get_by_role("img", name="Generated image 1 of 1")).to_be_visible()
+    assert [url for url in asked if "/v1/webhooks" in url] == []
+    with_webhook = add_job(services)
+    services.control.hset(keys.job(with_webhook), "webhook", '{"url": "https://example.com/hooks"}')
+    with page.expect_response("**/v1/webhooks/default/deliveries*"):
+        page.goto(f"{api_only}/#/job/{with_webhook}")
 
 
 def test_a_job_that_is_not_there_says_so(

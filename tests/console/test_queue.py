@@ -173,6 +173,19 @@ def test_earlier_jobs_are_found_by_status_and_in_pages(
     expect(page.get_by_label("Status")).to_have_value("all")
 
 
+def test_a_job_that_is_deleted_elsewhere_leaves_the_list(
+    page: Page, api_only: str, services: Services
+) -> None:
+    ended, live = finished(services, "a success"), add_job(services, "waits")
+    finished(services, "stays")
+    page.goto(f"{api_only}/#/queue?status=all")
+    expect(page.get_by_text("3 jobs", exact=True)).to_be_visible()
+    for job_id in (ended, live):
+        services.jobs.delete(job_id)
+    expect(page.get_by_text("1 job", exact=True)).to_be_visible()
+    assert prompts(page) == ["stays"]
+
+
 def test_an_admin_sees_the_jobs_of_all_tenants(
     page: Page,
     keyed_api: str,

@@ -19,6 +19,11 @@ export const olderCursor = signal(null);
 export const areJobsLoaded = signal(false);
 
 const changed = new Set();
+/** Ids of jobs that were deleted: an answer that was on its way does not bring them back. */
+const deleted = new Set();
+/** By the id of a job, which read of it is the one that is shown: answers overtake each other. */
+const shownReads = new Map();
+let readCount = 0;
 let timer = null;
 
 /** Keep `jobs` current from now on. */
@@ -30,7 +35,7 @@ export function startJobs() {
       if (status !== "running" || !jobs.value.has(job)) refresh(job);
     }),
     onEvent("progress", ({ job, step, total }) => patchJob(job, { progress: { step, total } })),
-    onEvent("done", ({ job }) => refresh(job)),
+    onEvent("done", ({ job, status }) => (status === "deleted" ? removeJob(job) : refresh(job))),
   ];
   return () => ends.forEach((end) => end());
 }
@@ -56,14 +61,18 @@ export async function loadOlderJobs() {
 
 /** Read one job again, and put it into `jobs`; `undefined` if it is gone. */
 export async function loadJob(id) {
+  const read = ++readCount;
   try {
     const full = await request(`v1/jobs/${id}`);
     const job = { ...full, model: full.request.model, prompt: full.request.prompt };
-    putJob(job);
+    if (read > (shownReads.get(id) ?? 0)) {
+      shownReads.set(id, read);
+      putJob(job);
+    }
     return job;
   } catch (error) {
     if (error.status !== 404) throw error;
-    store([...jobs.value.values()].filter((job) => job.id !== id));
+    store([...jobs.value.values()].filter((job) => job.id !== id)); // not for ever: it may be another login's
     return undefined;
   }
 }
@@ -87,13 +96,21 @@ export async function deleteJob(id) {
       return false;
     }
   }
-  store([...jobs.value.values()].filter((job) => job.id !== id));
+  removeJob(id);
   return true;
 }
 
 /** Whether a job of this status will change by itself. */
 export function isLive(status) {
   return status === "queued" || status === "running";
+}
+
+/** `job` as it was read, or as `before` knows it already: answers and events overtake each other. */
+export function newer(job, before) {
+  if (before?.id !== job.id || !isLive(job.status)) return job;
+  if (!isLive(before.status)) return before; // what has ended never lives again
+  const isBehind = job.status === "running" && before.progress?.step > job.progress?.step;
+  return isBehind ? { ...job, progress: before.progress } : job;
 }
 
 /** The address of the latest preview of a running job; a new one after each step. */
@@ -108,18 +125,25 @@ export function imageUrl(id, n) {
 
 function patchJob(id, fields) {
   const job = jobs.value.get(id);
-  if (job) jobs.value = new Map(jobs.value).set(id, { ...job, ...fields });
+  if (job) jobs.value = new Map(jobs.value).set(id, newer({ ...job, ...fields }, job));
 }
 
 function putJob(job) {
-  if (jobs.value.has(job.id)) jobs.value = new Map(jobs.value).set(job.id, job);
+  if (jobs.value.has(job.id)) jobs.value = new Map(jobs.value).set(job.id, newer(job, jobs.value.get(job.id)));
   else store([job, ...jobs.value.values()]);
+}
+
+function removeJob(id) {
+  deleted.add(id);
+  changed.delete(id);
+  store([...jobs.value.values()]);
 }
 
 /** Newest first, whichever way they came; the time is text that sorts as it is. */
 function store(list) {
   list.sort((one, other) => (one.created_at < other.created_at ? 1 : one.created_at > other.created_at ? -1 : 0));
-  jobs.value = new Map(list.map((job) => [job.id, job]));
+  const kept = list.filter(({ id }) => !deleted.has(id));
+  jobs.value = new Map(kept.map((job) => [job.id, newer(job, jobs.value.get(job.id))]));
 }
 
 function refresh(id) {

@@ -122,15 +122,28 @@ local function add_event(stream, length, event_id, ...)
   return append(stream, length, '*', ...)
 end
 
+-- For who follows all jobs of the tenant.
+local function emit_to_tenant(event_id, event, data)
+  redis.call('SET', last_event, event_id)
+  local stream = key_of(owner(), 'events')
+  if not stream then return end
+  add_event(stream, MAX_TENANT_EVENTS, event_id, event, data, 'job', id)
+  redis.call('EXPIRE', stream, TENANT_EVENTS_S)
+end
+
 local function emit(event, data)
   local event_id = add_event(events, MAX_EVENTS, next_event_id(), event, data)
   if type(event_id) ~= 'string' then return end
-  redis.call('SET', last_event, event_id)
-  local stream = event ~= 'preview' and key_of(owner(), 'events')
-  if stream then  -- previews are large, and few want those of every job
-    add_event(stream, MAX_TENANT_EVENTS, event_id, event, data, 'job', id)
-    redis.call('EXPIRE', stream, TENANT_EVENTS_S)
+  if event == 'preview' then  -- they are large, and few want those of every job
+    redis.call('SET', last_event, event_id)
+  else
+    emit_to_tenant(event_id, event, data)
   end
+end
+
+-- The job's own stream goes with it.
+local function emit_deleted()
+  emit_to_tenant(next_event_id(), 'done', cjson.encode({status = 'deleted', at = tonumber(now)}))
 end
 
 local function emit_status(event, status)
@@ -473,6 +486,7 @@ if verb == 'delete' then
   else
     redis.call('DEL', events)
   end
+  emit_deleted()
   if status == 'queued' then refund() end
   held.settle(id, used_s(now))
   held.drop(id)

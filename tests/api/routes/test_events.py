@@ -357,6 +357,24 @@ def test_without_jobs_a_stream_has_what_happens_to_any_job_from_now_on(
     assert kinds(seen, new) == ["status"]
 
 
+def test_a_job_that_has_ended_is_deleted_in_the_stream_of_all_jobs(
+    client: FlaskClient, services: Services, job_ids: list[str]
+) -> None:
+    finish(services, job_ids[0])
+    answer = client.get("/v1/events")
+    assert client.delete(f"/v1/jobs/{job_ids[0]}").status_code == 204
+    event = next(blocks(answer))
+    answer.close()
+    data = json.loads(event["data"])
+    assert (event["event"], data["job"], data["status"]) == ("done", job_ids[0], "deleted")
+    # And a client that was away gets it, too
+    resumed = client.get("/v1/events", headers={"Last-Event-ID": "0"})
+    events = blocks(resumed)
+    seen = [next(events) for _ in range(services.control.xlen(keys.tenant_events("local")))]
+    resumed.close()
+    assert seen[-1] == event
+
+
 def test_a_stream_of_all_jobs_resumes_from_where_it_was_opened(
     client: FlaskClient, services: Services
 ) -> None:

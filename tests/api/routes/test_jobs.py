@@ -97,7 +97,7 @@ def test_a_queued_job_has_its_whole_request(client: FlaskClient) -> None:
     assert set(job) == {
         "id", "status", "created_at", "started_at", "finished_at", "queue_position", "progress",
         "images", "controlnets", "receipt", "timeline", "error", "request", "warnings",
-        "priority", "deadline_s", "estimate",
+        "priority", "deadline_s", "estimate", "has_webhook",
     }  # fmt: skip
     assert before - 1 < datetime.fromisoformat(job["created_at"]).timestamp() < time.time() + 1
     assert (job["status"], job["started_at"], job["finished_at"]) == ("queued", None, None)
@@ -105,6 +105,7 @@ def test_a_queued_job_has_its_whole_request(client: FlaskClient) -> None:
     assert (job["images"], job["timeline"], job["receipt"], job["error"]) == ([], [], None, None)
     assert (job["request"]["prompt"], job["request"]["seed"], job["request"]["width"]) == ("a cat", 7, 64)
     assert len(job["request"]["controlnets"][0]["image"]) == 64
+    assert not job["has_webhook"]
 
 
 def test_a_running_job_has_its_progress(client: FlaskClient, services: Services) -> None:

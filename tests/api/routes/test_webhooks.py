@@ -189,7 +189,9 @@ def test_a_jobs_webhook_is_stored_beside_its_spec(client: FlaskClient, services:
     job_id = answer.json["id"]
     stored = services.control.hget(keys.job(job_id), "webhook")
     assert stored == '{"url":"https://example.com/hooks","events":["job.started","job.failed"]}'
-    assert "webhook" not in client.get(f"/v1/jobs/{job_id}").json["request"]
+    job = client.get(f"/v1/jobs/{job_id}").json
+    assert "webhook" not in job["request"]
+    assert job["has_webhook"]
     assert "webhook" not in JobSpec.model_fields
 
 

@@ -1,5 +1,7 @@
 """What the job script keeps besides the records of jobs."""
 
+import json
+
 import pytest
 from redis import Redis
 
@@ -119,6 +121,29 @@ def test_a_record_that_names_no_tenant_there_can_be_has_events_of_its_own_alone(
     assert len(ids(jobs, keys.events(job_id))) == 4
     assert len(ids(jobs, keys.tenant_events("local"))) == 1
     assert list(jobs.redis.scan_iter("swift:tenant:*:events")) == [keys.tenant_events("local")]
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "failed", "unreadable"])
+def test_a_deleted_job_ends_in_its_tenants_stream_as_deleted(jobs: JobStore, state: str) -> None:
+    job_id, _ = jobs.create(spec(), tenant="acme")
+    attempt = jobs.claim(job_id, "w") if state != "queued" else None
+    if state == "failed" and attempt:
+        attempt.end("failed", None, [])
+    elif state == "unreadable":
+        jobs.redis.set(keys.job(job_id), "x")
+    own = jobs.redis.xrange(keys.events(job_id))
+    jobs.delete(job_id)
+    *before, (last_id, last) = jobs.redis.xrange(keys.tenant_events("acme"))
+    assert (last["type"], last["job"], json.loads(last["data"])["status"]) == ("done", job_id, "deleted")
+    assert ids(jobs, keys.tenant_events("acme")) == sorted(set(ids(jobs, keys.tenant_events("acme"))))
+    assert jobs.redis.get(keys.LAST_EVENT) == last_id
+    # Its own stream is as it was: gone, or with the end of a job that was alive
+    left = jobs.redis.xrange(keys.events(job_id))
+    if state in ("queued", "running"):
+        assert [fields["type"] for _, fields in left[len(own) :]] == ["status", "done"]
+        assert before[-1][0] == left[-1][0]
+    else:
+        assert left == []
 
 
 # --- usage ---

@@ -51,9 +51,15 @@ export function galleryImages() {
       show();
     });
 
+  const remove = (id) => (last = last.then(() => jobs.delete(id) && show()));
+
   const start = () => {
     const refresh = () => (timer ??= setTimeout(() => ((timer = null), load()), GATHER_MS));
-    const ends = [onEvent("reset", refresh), onEvent("done", ({ status }) => status === "succeeded" && refresh())];
+    const onDone = ({ job, status }) => {
+      if (status === "succeeded") refresh();
+      else if (status === "deleted") remove(job);
+    };
+    const ends = [onEvent("reset", refresh), onEvent("done", onDone)];
     load();
     return () => {
       ends.forEach((end) => end());

@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 
+import { formatPercent } from "../../format.js";
 import { html } from "../../html.js";
 
 /** What each ControlNet of a job was given: its control image, and the map that a preprocessor has made of it. */
@@ -14,7 +15,7 @@ export function ControlNets({ job }) {
         return html`<li key=${n} class="stack">
           <h3>${name}</h3>
           <p class="muted">
-            scale ${conditioning_scale}, from ${100 * guidance_start} % to ${100 * guidance_end} % of the steps
+            scale ${conditioning_scale}, from ${formatPercent(guidance_start)} to ${formatPercent(guidance_end)} of the steps
           </p>
           <div class="controlnet-images">
             <${ControlImage} src="${home}/image" caption="Control image" of=${name} />

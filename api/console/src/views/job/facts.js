@@ -26,7 +26,7 @@ export function Facts({ job }) {
     ${rows.filter(([, value]) => value !== "" && value !== null && value !== undefined).map(
       ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`,
     )}
-    <${Deliveries} job=${job} />
+    ${job.has_webhook && html`<${Deliveries} job=${job} />`}
   </dl>`;
 }
 

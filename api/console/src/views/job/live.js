@@ -18,8 +18,8 @@ export function Live({ job }) {
     </div>
     <div class="stack">
       ${job.status === "queued"
-        ? html`<p aria-live="polite">Waiting${job.queue_position ? ` at place ${job.queue_position} of your queue` : ""}${rest}.</p>`
-        : html`<p aria-live="off">${total ? `Step ${step} of ${total}` : "Preparing"}${rest}.</p>`}
+        ? html`<p><span aria-live="polite">Waiting${job.queue_position ? ` at place ${job.queue_position} of your queue` : ""}</span>${rest}.</p>`
+        : html`<p>${total ? `Step ${step} of ${total}` : "Preparing"}${rest}.</p>`}
       <${Progress} label="Progress of the job" value=${total ? step : null} max=${total} text=${total ? `${step} / ${total}` : ""} />
     </div>
   </div>`;

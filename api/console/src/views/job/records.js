@@ -7,10 +7,12 @@ import { requestOf } from "../../receipts/request_of.js";
 import { session } from "../../session.js";
 import { curlOf } from "./curl.js";
 
-/** A job with its numbers as they stand in the API's answer; `null` until it is read. Read again with its status. */
+/** A job with its numbers as they stand in the API's answer; `null` until it is read. Read once its status is known, and
+ * again with each other one. */
 export function useExactJob(id, status) {
   const [exact, setExact] = useState(null);
   useEffect(() => {
+    if (!status) return undefined;
     const abort = new AbortController();
     readExactJob(id, abort.signal).then(setExact, () => {}); // the view itself says what is wrong
     return () => abort.abort();

@@ -20,6 +20,7 @@ export function queueJobs(filter, tenants) {
   const statuses = STATUSES[filter] ?? [filter];
   const state = { rows: signal([]), isLoaded: signal(false), error: signal(null), hasOlder: signal(false) };
   const known = new Map(); // id -> signal of the job
+  const deleted = new Set(); // an answer that was on its way does not bring them back
   let cursors = [];
   const changed = new Set();
   let timer = null;
@@ -31,6 +32,7 @@ export function queueJobs(filter, tenants) {
     state.hasOlder.value = cursors.some(({ cursor }) => cursor !== null);
   };
   const put = (job) => {
+    if (deleted.has(job.id)) return;
     if (known.has(job.id)) known.get(job.id).value = job;
     else known.set(job.id, signal(job));
   };
@@ -118,13 +120,18 @@ export function queueJobs(filter, tenants) {
       show();
     });
   };
+  const onDone = ({ job: id, status }) => {
+    if (status !== "deleted") return;
+    deleted.add(id);
+    if (known.delete(id)) show();
+  };
   const onProgress = ({ job: id, step, total }) => {
     const own = known.get(id);
     if (own) own.value = { ...own.peek(), progress: { step, total } };
   };
 
   const start = () => {
-    const ends = [onEvent("reset", load), onEvent("status", onStatus), onEvent("progress", onProgress)];
+    const ends = [onEvent("reset", load), onEvent("status", onStatus), onEvent("done", onDone), onEvent("progress", onProgress)];
     load();
     // Events are of the tenant's own jobs.
     const poll = tenants === "all" && setInterval(() => document.hidden || load(), 4000);
