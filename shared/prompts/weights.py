@@ -1,12 +1,13 @@
 r"""Weights of the parts of a prompt, as A1111 writes them.
 
-``(x)`` multiplies the weight of ``x`` by 1.1, ``[x]`` divides it, ``(x:1.2)`` multiplies it by 1.2; they
-nest. ``\(`` and its like are the characters themselves. ``BREAK`` ends a chunk of tokens. A closing bracket
-that closes nothing is text; one that is never closed counts up to the end. The rules are those of the
-docstring of ``parse_prompt_attention`` in AUTOMATIC1111/stable-diffusion-webui, ``modules/prompt_parser.py``;
-the order of multiplications is A1111's, so that weights are equal to the last bit. Two things that A1111 does
-by accident are refused: a weight of several points, at which it fails, and a ``BREAK`` within brackets, which
-it takes for a word of weight -1.1.
+``(x)`` multiplies the weight of ``x`` by 1.1, ``[x]`` divides it, ``(x:1.2)`` multiplies it by 1.2, also with
+white space around the number; they nest. ``\(`` and its like are the characters themselves. ``BREAK`` ends a
+chunk of tokens. A closing bracket that closes nothing is text; one that is never closed counts up to the end.
+The rules are those of ``parse_prompt_attention`` in AUTOMATIC1111/stable-diffusion-webui,
+``modules/prompt_parser.py``, as of commit 28bd8e14 (to older ones ``(x: 1.2)`` is text); the order of
+multiplications is A1111's, so that weights are equal to the last bit. Two things that A1111 does by accident
+are refused: a weight of several points, at which it fails, and a ``BREAK`` within brackets, which it takes
+for a word of weight -1.1.
 """
 
 import re
@@ -27,7 +28,7 @@ _TOKEN = re.compile(
     r"""
     \\(?P<escaped>[()\[\]\\]?)  # a backslash before anything else is dropped
     | (?P<opening>[(\[])
-    | :(?P<weight>[+-]?[.\d]+)\)
+    | :\s*(?P<weight>[+-]?[.\d]+)\s*\)
     | (?P<closing>[)\]])
     | [^\\()\[\]:]+
     | :

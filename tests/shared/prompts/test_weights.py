@@ -11,7 +11,7 @@ from shared.prompts.errors import PromptSyntaxError
 from shared.prompts.weights import MAX_BREAKS, MAX_DEPTH, MAX_WEIGHT, WeightedText, parse_weights
 
 #: What decides how a prompt is read, and some of what stands between it.
-MARKS = ["(", ")", "[", "]", "\\", ":", ":1.2)", ":-3)", ":.)", "BREAK", " BREAK ", "a", " ", "ä", "\n", ","]
+MARKS = [*"()[]\\:", ":1.2)", ": 1.2 )", ":-3)", ":.)", "BREAK", " BREAK ", "a", " ", "ä", "\n", ","]
 prompts = st.text(max_size=60) | st.lists(st.sampled_from(MARKS), max_size=40).map("".join)
 texts = st.text(st.characters(exclude_characters="()[]\\:", exclude_categories=["Cs"]), min_size=1)
 plain_texts = texts.filter(lambda text: "BREAK" not in text)
@@ -100,7 +100,7 @@ def test_break_ends_a_section(prompt: str, sections: list[list[str]]) -> None:
         ("(a:)", [("a:", 1.1)]),
         ("(a:nan)", [("a:nan", 1.1)]),
         ("(a:inf)", [("a:inf", 1.1)]),
-        ("(a: 1.2)", [("a: 1.2", 1.1)]),
+        ("(a: 1 2)", [("a: 1 2", 1.1)]),
         ("[a:1.2]", [("a:1.2", 1 / 1.1)]),  # square brackets take no number
         ("(a:-0.5)", [("a", -0.5)]),
         ("(a:0)", [("a", 0.0)]),
@@ -112,11 +112,17 @@ def test_what_is_no_weight_is_text_as_in_a1111(prompt: str, expected: list[tuple
     assert parts(prompt) == expected
 
 
+@pytest.mark.parametrize("number", ["1.2", " 1.2", "1.2 ", " \t1.2\n", "  +1.2 "])
+def test_white_space_around_a_weight_means_nothing_as_in_a1111(number: str) -> None:
+    assert parts(f"a (red:{number}) apple") == [("a ", 1.0), ("red", 1.2), (" apple", 1.0)]
+
+
 @pytest.mark.parametrize(
     ("prompt", "position", "detail"),
     [
         ("a (b:1.2.3)", 5, "'1.2.3' is no weight"),
         ("(b:.)", 3, "'.' is no weight"),
+        ("(b: . )", 4, "'.' is no weight"),
         (f"(b:{'9' * 400})", 3, f"'{'9' * 20}' is a weight beyond 100"),
         ("(b:-101)", 3, "'-101' is a weight beyond 100"),
         ("a ((b:100):2)", 4, "brackets make a weight of 200, the limit is 100"),
