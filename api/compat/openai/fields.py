@@ -105,8 +105,6 @@ def translate(given: Mapping[str, Any], images: Mapping[str, str], names: ModelN
             warnings.append(f"{name} is ignored")
     own = {name: value for name, value in given.items() if name in ImageOptions.model_fields}
     options = ImageOptions.model_validate(own)
-    if options.stream and options.n > 1:
-        raise InvalidRequest("a stream has one image: n must be 1", field="n")
     if options.output_compression is not None and options.output_format == PNG:
         warnings.append("output_compression is ignored: a PNG loses nothing")
     model, warning = names.find(options.model)
@@ -115,7 +113,21 @@ def translate(given: Mapping[str, Any], images: Mapping[str, str], names: ModelN
     body |= {"model": model, "output_format": options.output_format, **options.sides, **options.quality}
     if "seeds" not in body:
         body["num_images"] = options.n
-    return ImageCall(Submission.model_validate({**body, **images}), options, warnings)
+    submission = Submission.model_validate({**body, **images})
+    _check_number(options, submission)
+    return ImageCall(submission, options, warnings)
+
+
+def _check_number(options: ImageOptions, submission: Submission) -> None:
+    """Raise `InvalidRequest` for more than one image in a stream, and for two numbers of images."""
+    request = submission.root
+    seeds = request.seeds if isinstance(request, JobRequest) else None
+    if seeds is not None and options.n > 1:
+        raise InvalidRequest("seeds say it all: leave n out", field="n")
+    if options.stream and options.n > 1:
+        raise InvalidRequest("a stream has one image: n must be 1", field="n")
+    if options.stream and seeds is not None and len(seeds) > 1:
+        raise InvalidRequest("a stream has one image: there must be one of them", field="seeds")
 
 
 def _check_name(name: str, value: Any) -> None:
