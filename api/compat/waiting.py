@@ -74,14 +74,15 @@ class WaitingCall:
             release_body()
         return job
 
-    def events(self) -> Iterator[Event | None]:
+    def events(self, *, with_previews: bool = True) -> Iterator[Event | None]:
         """The job's events to its end; ``None`` where nothing happens for a while.
 
         Raises `Unauthorized` once the key that the call came with has ended.
         """
         assert self._job_id is not None, "submit the job first"
         block_s = longest_block_s(self._services.settings)
-        events = stream_events(self._services.streams, self._job_id, block_s=block_s)
+        streams = self._services.streams
+        events = stream_events(streams, self._job_id, block_s=block_s, with_previews=with_previews)
         return self._until_the_end(while_authorized(events, self._services))
 
     def read(self) -> Job:

@@ -5,6 +5,7 @@ come in several streams at once.
 """
 
 import json
+import math
 import time
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,13 +42,13 @@ _RESET = Event("", "reset", json.dumps({"detail": "events are missing here: read
 
 
 def stream_events(
-    redis: "Redis", job_id: str, after: str = START, *, block_s: float = BLOCK_S
+    redis: "Redis", job_id: str, after: str = START, *, block_s: float = BLOCK_S, with_previews: bool = True
 ) -> Iterator[Event | None]:
     """Every event of one job after the id ``after``, to the closing ``done``, as `follow_jobs` yields them.
 
     Ends without it when the stream has expired.
     """
-    for event in follow_jobs(redis, [job_id], after, block_s=block_s):
+    for event in follow_jobs(redis, [job_id], after, block_s=block_s, with_previews=with_previews):
         if event is None:
             yield None
         elif event.id:
@@ -57,16 +58,22 @@ def stream_events(
 
 
 def follow_jobs(
-    redis: "Redis", job_ids: Collection[str], after: str = START, *, block_s: float = BLOCK_S
+    redis: "Redis",
+    job_ids: Collection[str],
+    after: str = START,
+    *,
+    block_s: float = BLOCK_S,
+    with_previews: bool = True,
 ) -> Iterator[Event | None]:
     """Every event of jobs after the id ``after``, in their order, until each job has had its ``done``.
 
     Yields ``None`` after ``block_s`` seconds without one. A job that was removed meanwhile ends with a
-    ``done`` of status ``deleted``. An id beyond the last event counts as the last event's.
+    ``done`` of status ``deleted``. An id beyond the last event counts as the last event's. Who needs no
+    previews says so (``with_previews``): workers compute them for others alone.
     """
     reader = _JobEvents(redis, job_ids, after)
-    watch_at = time.monotonic()
-    close_at = watch_at + BLOCK_S
+    close_at = time.monotonic() + BLOCK_S
+    watch_at = time.monotonic() if with_previews else math.inf
     while reader.open:
         if time.monotonic() >= watch_at:
             watch_at = time.monotonic() + RENEW_WATCH_S

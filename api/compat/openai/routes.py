@@ -66,7 +66,7 @@ def _submit(read_call: Callable[[], ImageCall], waiting: WaitingCall) -> Accepte
 def _wait(call: AcceptedCall, waiting: WaitingCall, services: Services) -> Response:
     try:
         with waiting:
-            for _ in waiting.events():
+            for _ in waiting.events(with_previews=False):
                 pass
             job = waiting.read()
     except ClientDisconnected:  # nobody reads an answer; what is raised further would be logged as an error

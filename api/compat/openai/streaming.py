@@ -35,7 +35,7 @@ class ImageStream:
         self._path = request.path
         own = services.families.default_size(spec.model) or _SIZE
         self._size = spec.width or own[0], spec.height or own[1]
-        self._events = waiting.events()
+        self._events = waiting.events(with_previews=call.options.partial_images > 0)
 
     def blocks(self) -> Iterator[str]:
         """The text of the stream; what goes wrong is an event `error`, as its status is sent already."""

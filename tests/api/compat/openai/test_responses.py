@@ -11,6 +11,7 @@ from flask_openapi.openapi import OpenAPI
 from api.services import Services
 from shared.errors import JobCancelled
 from shared.jobs.attempt import Attempt
+from shared.keys import watched
 from tests.api.compat.fake_worker import FakeWorker
 from tests.api.services import image_file
 from tests.api.tenants import add_tenant, client_of
@@ -79,6 +80,24 @@ def test_an_idempotency_key_stands_for_one_job(client: FlaskClient, worker: Fake
     other = client.post(GENERATIONS, json={"prompt": "a dog"}, headers=headers)
     assert (other.status_code, other.json["error"]["code"]) == (409, "conflict")
     assert other.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, 0),
+        ({"partial_images": 2}, 0),
+        ({"stream": True}, 0),
+        ({"stream": True, "partial_images": 1}, 1),
+    ],
+)
+def test_workers_make_previews_only_for_calls_that_read_them(
+    more: dict[str, Any], expected: int, client: FlaskClient, services: Services, worker: FakeWorker
+) -> None:
+    answer = client.post(GENERATIONS, json={"prompt": "a cat"} | more)
+    assert answer.status_code == 200
+    assert answer.data
+    assert services.control.exists(watched(worker.jobs[0])) == expected
 
 
 def test_a_key_s_tenant_owns_the_job_and_its_images(
