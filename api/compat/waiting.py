@@ -32,6 +32,7 @@ _END = Event("", "", "")
 class WaitingCall:
     """Submits a job and follows it; a call that ends before its job does, as with its client, cancels it.
 
+    A call with an idempotency key leaves it running: others may wait for the same job, or will with that key.
     It counts as an open event stream: both hold a connection, and as many as are allowed may be open. Made
     within a request; `events` may be read after it, in a response that is streamed.
     """
@@ -42,7 +43,8 @@ class WaitingCall:
         self._renewed_at = -math.inf
         self._tenant = current_principal().tenant
         self._job_id: str | None = None
-        self._has_ended = self._is_closed = False
+        self._cancels_job = False
+        self._is_closed = False
         services.event_slots.take(self._tenant)
 
     def __enter__(self) -> Self:
@@ -69,6 +71,7 @@ class WaitingCall:
             body_sha256=self._services.offload(lambda: _digest(submission)),
         )
         self._job_id = job.id
+        self._cancels_job = not idempotency_key
         self._renew(job.id)
         if not keeps_body:
             release_body()
@@ -77,6 +80,7 @@ class WaitingCall:
     def events(self, *, with_previews: bool = True) -> Iterator[Event | None]:
         """The job's events to its end; ``None`` where nothing happens for a while.
 
+        Without previews there are none but those that others have workers compute.
         Raises `Unauthorized` once the key that the call came with has ended.
         """
         assert self._job_id is not None, "submit the job first"
@@ -91,7 +95,7 @@ class WaitingCall:
         return self._services.jobs.get(self._job_id, tenant=self._tenant)
 
     def close(self) -> None:
-        """End the call; a job that has not ended is cancelled. May be repeated."""
+        """End the call, and the job with it unless it has a key or has ended. May be repeated."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -100,7 +104,7 @@ class WaitingCall:
             return
         if self._is_listed:
             self._unlist(self._job_id)
-        if not self._has_ended:
+        if self._cancels_job:
             self._cancel(self._job_id)
 
     def _until_the_end(self, events: Iterator[Event | None]) -> Iterator[Event | None]:
@@ -110,7 +114,7 @@ class WaitingCall:
             assert self._job_id is not None
             self._renew(self._job_id)
             yield event
-        self._has_ended = True
+        self._cancels_job = False
 
     def _next(self, events: Iterator[Event | None]) -> Event | None:
         with abort_on_disconnect(self._environ):

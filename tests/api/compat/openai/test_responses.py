@@ -1,6 +1,7 @@
 """What a call answers, field by field, to a client that is no SDK."""
 
 import json
+import threading
 import time
 from typing import Any
 
@@ -12,8 +13,8 @@ from api.services import Services
 from shared.errors import JobCancelled
 from shared.jobs.attempt import Attempt
 from shared.keys import watched
-from tests.api.compat.fake_worker import FakeWorker
-from tests.api.services import image_file
+from tests.api.compat.fake_worker import FakeWorker, generate
+from tests.api.services import base64_of, image_file
 from tests.api.tenants import add_tenant, client_of
 
 GENERATIONS = "/v1/images/generations"
@@ -80,6 +81,41 @@ def test_an_idempotency_key_stands_for_one_job(client: FlaskClient, worker: Fake
     other = client.post(GENERATIONS, json={"prompt": "a dog"}, headers=headers)
     assert (other.status_code, other.json["error"]["code"]) == (409, "conflict")
     assert other.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("leaving", [{0}, {1}, {0, 1}])
+def test_calls_with_an_idempotency_key_leave_their_job_to_each_other_and_to_repeats(
+    leaving: set[int], client: FlaskClient, services: Services
+) -> None:
+    headers, has_left = {"Idempotency-Key": "one"}, threading.Event()
+
+    def wait_after_a_preview(services: Services, attempt: Attempt) -> None:
+        attempt.advance(3, 4)
+        attempt.preview(base64_of(image_file((8, 8))), 3)
+        assert has_left.wait(30)
+        generate(services, attempt)
+
+    worker = FakeWorker(services)
+    worker.work = wait_after_a_preview
+    worker.start()
+    try:
+        # Given two calls that have both read a partial image
+        body = {"prompt": "a cat", "stream": True, "partial_images": 1}
+        calls = [client.post(GENERATIONS, json=body, headers=headers) for _ in range(2)]
+        # When some of them hang up
+        for i in leaving:
+            calls[i].close()
+        assert services.jobs.get(worker.jobs[0]).status == "running"
+        has_left.set()
+        # Then the others get the image, and so does a repeat
+        for i in {0, 1} - leaving:
+            assert "image_generation.completed" in calls[i].text
+        again = client.post(GENERATIONS, json={"prompt": "a cat"}, headers=headers)
+        assert (again.status_code, again.json.get("id")) == (200, worker.jobs[0])
+        assert len(worker.jobs) == 1
+    finally:
+        has_left.set()
+        worker.stop()
 
 
 @pytest.mark.parametrize(
