@@ -10,9 +10,6 @@ from api.app import create_app
 from api.console.routes import STATIC
 from api.services import Services
 
-#: What a visit may take over the network; what a view loads when it is shown does not count.
-BUNDLE_BYTES = 60 << 10
-
 
 def sources(page: str) -> list[str]:
     return re.findall(r'(?:src|href)="(console/[^"]+)"', page)
@@ -57,14 +54,6 @@ def test_files_are_compressed_for_who_accepts_it(client: FlaskClient) -> None:
     assert "Content-Encoding" not in plain.headers
     assert packed.headers["Content-Encoding"] == "gzip"
     assert gzip.decompress(packed.data) == plain.data
-
-
-def test_what_the_page_loads_is_at_most_sixty_kilobytes() -> None:
-    page = (STATIC / "index.html").read_bytes()
-    names = [source.partition("?")[0].removeprefix("console/") for source in sources(page.decode())]
-    files = [page, *((STATIC / name).read_bytes() for name in names)]
-    assert len(files) == 3
-    assert sum(len(gzip.compress(data, 9)) for data in files) <= BUNDLE_BYTES
 
 
 @pytest.mark.parametrize("path", ["/console/", "/console/index.html", "/console/x.js", "/console/../app.py"])
