@@ -1,16 +1,19 @@
 """What all views have in common: navigation, login, theme, shortcuts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from api.services import Services
+from shared.settings import Settings
 from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY
+from tests.api.gunicorn_server import environment, serving
 from tests.api.services import announce_workers
 from tests.api.tenants import add_tenant
 from tests.browser import Screenshot
 from tests.console.logins import log_in, make_key
+from tests.console.prefix_proxy import prefix_proxy
 
 VIEWS = {
     "generate": "Generate",
@@ -90,6 +93,34 @@ def test_the_next_user_of_a_tab_sees_nothing_of_the_last_one(
     expect(prompt).to_have_value("")
     expect(page.get_by_text("Nothing submitted yet")).to_be_visible()
     assert "a secret" not in page.content()
+
+
+@pytest.fixture(scope="module")
+def api_under_prefix(servers: Settings) -> Iterator[str]:
+    """The address of an API that asks for keys, behind a proxy that serves it under ``/sd``."""
+    changes = {"SWIFT_AUTH": "keys", "SWIFT_BOOTSTRAP_KEY": BOOTSTRAP_KEY, "SWIFT_TRUSTED_PROXIES": "1"}
+    with serving({**environment(servers), **changes}) as (port, _), prefix_proxy("/sd", port) as address:
+        yield address
+
+
+def test_the_page_works_under_a_prefix_that_a_proxy_cuts_off(
+    page: Page, api_under_prefix: str, services: Services, allowed_statuses: set[int]
+) -> None:
+    allowed_statuses.add(401)
+    page.goto(f"{api_under_prefix}/#/fleet")
+    # Given a login, whose cookie is sent to nothing else on that host
+    field = page.get_by_label("API key")
+    field.fill(BOOTSTRAP_KEY)
+    field.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="Fleet")).to_be_visible()
+    assert [cookie.get("path") for cookie in page.context.cookies()] == ["/sd"]
+    # Then the event stream, and what a view loads when it is shown, are found
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    expect(page.get_by_role("img", name="The last minutes: ").locator("canvas")).to_be_visible()
+    # And logging out, a change, takes the cookie back
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    assert page.context.cookies() == []
 
 
 def test_without_authentication_nobody_is_asked(page: Page, api_only: str, services: Services) -> None:
