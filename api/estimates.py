@@ -44,18 +44,21 @@ class Estimator:
         settings: Settings,
         jobs: JobStore,
         live_workers: LiveWorkersCache,
+        default_size: Callable[[str], tuple[int, int] | None],
         cache_s: float = CACHE_S,
     ) -> None:
         self._redis: Redis = jobs.redis
         self._queue = FairQueue(jobs.redis, settings)
         self._measured = MeasuredTimes(jobs.redis)
         self._live_workers = live_workers
+        self._default_size = default_size  # of a model's images, if its files say it
         self._lock = threading.Lock()
         self._times: TTLCache[tuple[str, str], Measured] = TTLCache(KEPT, cache_s)  # by model and shape
         self._queues: TTLCache[str, dict[str, TenantQueue]] = TTLCache(KEPT, cache_s)
 
     def estimate(self, spec: JobSpec, priority: Priority = "normal", tenant: str = LOCAL) -> Estimate:
         """When a job would be done that were accepted now; three round trips at most."""
+        spec = self._with_size(spec)
         status = FleetStatus(self._live_workers.read())
         names = status.workers_for("unet", spec.model)
         is_loaded = any(spec.model in worker.loaded for worker in status.workers if worker.name in names)
@@ -72,6 +75,13 @@ class Estimator:
             eta_p90_s=None if eta is None else _rounded(eta.eta_p90_s),
         )
         return Estimate(response, eta)
+
+    def _with_size(self, spec: JobSpec) -> JobSpec:
+        """The size of its images in the spec, as in that of receipts, by which workers note their times."""
+        own = self._default_size(spec.model)
+        if own is None or (spec.width and spec.height):
+            return spec
+        return spec.model_copy(update={"width": spec.width or own[0], "height": spec.height or own[1]})
 
     def _recent(self, cache: TTLCache[K, V], key: K, read: Callable[[], V]) -> V:
         with self._lock:
