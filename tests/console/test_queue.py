@@ -68,6 +68,7 @@ def test_an_event_renders_the_row_of_its_job_alone(page: Page, api_only: str, se
         add_job(services, f"job {n}")
     page.goto(f"{api_only}/#/queue")
     expect(page.get_by_text("401 jobs")).to_be_visible()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
     page.evaluate(NOTE_TOUCHED_ROWS)
     running.advance(7, 12)
     expect(page.get_by_role("progressbar", name="Progress of a running job")).to_have_attribute("value", "7")
