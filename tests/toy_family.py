@@ -192,7 +192,12 @@ class ToyModel(BaseModel):
         return pixels.permute(2, 0, 1).unsqueeze(0).contiguous()
 
     def staged_forward(
-        self, x: Tensor, t: Tensor, conditioning: Any, engine: Engine = EAGER
+        self,
+        x: Tensor,
+        t: Tensor,
+        conditioning: Any,
+        engine: Engine = EAGER,
+        plan: ControlPlan | None = None,
     ) -> StagedForward:
         hidden = x + conditioning.vectors.unsqueeze(1) + t / 1000
         residual = yield 0

@@ -53,9 +53,13 @@ class ModelFamilies:
 
     def controlnet(self, name: str) -> ControlNetTraits | None:
         """What there is to know of a ControlNet."""
-        config = self._read(self._catalog.controlnets[name].source, "config.json")
+        config = self.controlnet_config(name)
         facts = None if config is None else family_of_controlnet(config)
         return None if config is None or facts is None else facts.controlnet_traits(config)
+
+    def controlnet_config(self, name: str) -> dict[str, Any] | None:
+        """The config of a ControlNet."""
+        return self._read(self._catalog.controlnets[name].source, "config.json")
 
     def incompatibility(self, controlnet: str, model: str) -> str | None:
         """Why a ControlNet cannot guide a base model, as far as that is known."""

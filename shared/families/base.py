@@ -69,6 +69,9 @@ class FamilyFacts(ABC):
     tokenizers: Mapping[str, str]
     #: Class names of the family's ControlNets; the first is that of a config that names none.
     controlnet_classes: tuple[str, ...]
+    #: Whether the ControlNets of one base model differ in where it adds their residuals. If not, each has the
+    #: layout that the base model's own config describes.
+    controlnet_layouts_vary: bool = False
     #: Parts that a LoRA may train.
     lora_parts: tuple[str, ...]
     #: Fields of a job that other families may not have: `shared.jobs.options.FamilyOptions`.

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from shared.catalog.entries import LoadOptions, MemoryFormat
 from shared.errors import InvalidRequest
-from shared.families.base import FamilyFacts
+from shared.families.base import Config, ControlPlan, FamilyFacts
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
@@ -110,6 +110,12 @@ class BaseModel(ABC):
     @abstractmethod
     def dtype(self) -> torch.dtype:
         """The denoiser's type of numbers."""
+
+    @property
+    def denoiser_config(self) -> Config:
+        """The config of the network that denoises."""
+        config: Config = self.parts[self.facts.denoiser].config
+        return config
 
     @property
     def vae_dtype(self) -> torch.dtype:
@@ -229,21 +235,36 @@ class BaseModel(ABC):
     def read_control_image(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
         """A control image as pixels, ``(1, 3, h, w)``, float32, in the range that ControlNets are shown."""
 
-    def control_input(self, pixels: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """What ControlNets take of a control image: its pixels, or latents of the VAE.
+    def control_inputs(
+        self,
+        spec: JobSpec,
+        pixels: Sequence[Tensor],
+        controlnets: Sequence[Config],
+        generators: Sequence[torch.Generator],
+    ) -> list[Tensor]:
+        """What the job's ControlNets take of their control images: pixels, or latents of the VAE.
 
-        Called for each ControlNet in the job's order, before any noise is sampled: some pipelines sample
-        control latents from the images' own ``generators``. Must be contiguous before it enters a VAE.
+        In the job's order, and called before any noise is sampled: some pipelines sample control latents from
+        the images' own ``generators``. ``controlnets`` are their configs (`ControlNetConfigs.config`). Pixels
+        must be contiguous before they enter a VAE.
         """
-        return pixels
+        return list(pixels)
 
     # --- a step ------------------------------------------------------------------------------------
 
     @abstractmethod
     def staged_forward(
-        self, x: Tensor, t: Tensor, conditioning: Conditioning, engine: Engine = EAGER
+        self,
+        x: Tensor,
+        t: Tensor,
+        conditioning: Conditioning,
+        engine: Engine = EAGER,
+        plan: ControlPlan | None = None,
     ) -> StagedForward:
         """Predict from the model input ``x``, ``(b, …)``, at timestep ``t``, a scalar.
+
+        ``plan`` is that of the ControlNets that guide the step, which is the same for all of a job; None:
+        none does. Of models whose ControlNets are all alike it says no more than that.
 
         Bit-equal to the forward of diffusers, with residuals and without, as far as ``engine`` is, which runs
         its stages. ``conditioning`` is of the same rows. Of a family with ``two_forwards`` both run in here,

@@ -65,7 +65,7 @@ class ControlNet(ABC):
 
     @abstractmethod
     def embed(self, control: Tensor, batch: int) -> Tensor:
-        """What `BaseModel.control_input` gave, as the forward adds it to ``batch`` rows: ``(batch, …)``.
+        """What `BaseModel.control_inputs` gave, as the forward adds it to ``batch`` rows: ``(batch, …)``.
 
         Computed once a job and number of rows, and cached by the hash of ``control``.
         """

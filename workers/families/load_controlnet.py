@@ -114,7 +114,7 @@ def load_controlnet(
             file = Path(source)
             facts = family_of_controlnet_file(list(read_header(file.parent, file).tensors))
         else:
-            facts = family_of_controlnet(_Config.load_config(hub_id, **revision))
+            facts = family_of_controlnet(read_config(source))
         if facts is None:
             raise Unloadable("it is of no family that is served")
         return family(facts.name).load_controlnet(wanted)
@@ -128,6 +128,16 @@ def load_controlnet(
         raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
 
 
+def read_config(source: str, part: str | None = None) -> Mapping[str, Any]:
+    """The config in a folder or of a hub id, which may end in ``@`` and a revision; ``part`` is a subfolder.
+
+    Raises `OSError` if there is none.
+    """
+    path, revision = split_revision(source)
+    config: Mapping[str, Any] = _Config.load_config(path, subfolder=part, **revision)
+    return config
+
+
 class _Config(ConfigMixin):
     """Reads the config of any model, from a folder or the hub."""
 
@@ -138,15 +148,15 @@ def _check_fit(controlnet: ControlNet, base: str, source: str, settings: Setting
     """Where neither is a folder, only now is it known; of a model in a single file not even now."""
     if source.endswith(SINGLE_FILE):
         return
-    path, revision = split_revision(find_source(settings.catalog, source))
+    path = find_source(settings.catalog, source)
     configs: dict[str, Mapping[str, Any]] = {}
     for part in denoisers():
         try:
-            configs[part] = _Config.load_config(path, subfolder=part, **revision)
+            configs[part] = read_config(path, part)
         except OSError:
             continue
     if not configs and not source.startswith(HUB):
-        raise ModelFailed(f"model {base!r} ({path}) has none of {', '.join(denoisers())}")
+        raise ModelFailed(f"model {base!r} ({split_revision(path)[0]}) has none of {', '.join(denoisers())}")
     facts, own = family_of(configs), family_of_controlnet(controlnet.model.config)
     if facts is None or own is None:
         return  # not reachable from here: a step that does not fit is refused by the base model's worker

@@ -10,6 +10,7 @@ from workers.devices.base import HostCopy, Pending
 from workers.families.base import Conditioning
 from workers.families.guidance import CFGBranch
 from workers.families.staged_forward import Residuals, run_to_end
+from workers.transport.protocol import ControlNetCall
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.control_images import ControlImage, read_control_images
 from workers.unet.controlnet.attach import find_unloaded
@@ -55,9 +56,11 @@ class NoisePredictor:
         same step, which wait for such copies, are finished then, too.
         """
         assert self._conditioning is not None, "the prompt is encoded before the first step"
-        request = self._request(x, step, total, t)
+        calls = self._controlnets.calls(step, total)
+        plan = self._controlnets.plan(calls)
+        request = self._request(calls, x, step, t)
         before, after = self._model.stages
-        forward = self._model.staged_forward(x, t.tensor, self._conditioning, self._engine)
+        forward = self._model.staged_forward(x, t.tensor, self._conditioning, self._engine, plan)
         with self._times.span(before):
             index = next(forward)
         for message in messages:
@@ -73,9 +76,10 @@ class NoisePredictor:
         """No further step: what is still queued for these rows is void."""
         self._controlnets.close()
 
-    def _request(self, x: Tensor, step: int, total: int, t: Timestep) -> Pending[StepResiduals] | None:
+    def _request(
+        self, calls: list[ControlNetCall], x: Tensor, step: int, t: Timestep
+    ) -> Pending[StepResiduals] | None:
         """Ask the ControlNets that guide the step, and run the deferred calls meanwhile."""
-        calls = self._controlnets.calls(step, total)
         if not calls:
             self._deferred.run()
             return None
@@ -171,8 +175,4 @@ class NoisePredictorFactory:
 
     @cached_property
     def _images(self) -> list[ControlImage]:
-        context = self._context
-        images, generators = context.worker.images, context.generators
-        return read_control_images(
-            context.spec, context.model, images, generators, context.timeline, tenant=context.tenant
-        )
+        return read_control_images(self._context)

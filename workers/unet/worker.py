@@ -16,6 +16,7 @@ from workers.devices.base import Device
 from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet
+from workers.families.controlnet_configs import ControlNetConfigs
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.activity.device_activity import DeviceActivity
@@ -57,6 +58,7 @@ class UNetWorker:
     lora_memory: LoraMemory
     models: ModelCache[BaseModel]
     controlnets: ModelCache[ControlNet]
+    controlnet_configs: ControlNetConfigs = field(default_factory=ControlNetConfigs)
     steps: StepQueue
     transport: ResidualTransport
     send_attach: SendAttach

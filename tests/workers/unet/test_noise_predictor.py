@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from shared.families.base import ControlPlan
 from shared.keys import LOCAL
 from tests.fake_device import FakeDevice
 from tests.workers.unet.specs import spec
@@ -44,9 +45,9 @@ class LoggedModel:
         return x
 
     def staged_forward(
-        self, x: Tensor, t: Tensor, conditioning: Any, engine: Any
+        self, x: Tensor, t: Tensor, conditioning: Any, engine: Any, plan: ControlPlan | None
     ) -> Generator[int, Tensor | None, Tensor]:
-        self._log.append("encoder")
+        self._log.append("encoder" if plan is None else "guided encoder")
         residual = yield 0
         self._log.append("decoder")
         return x if residual is None else x + residual
@@ -61,6 +62,9 @@ class LoggedControlNets:
 
     def calls(self, step: int, total: int) -> list[str]:
         return ["edge"] if step == 0 else []
+
+    def plan(self, calls: list[str]) -> ControlPlan | None:
+        return ControlPlan((0,)) if calls else None
 
     def publish_inputs(self, inputs: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> None:
         self._log.append("publish")
@@ -104,7 +108,7 @@ def test_a_gpu_has_the_encoder_before_the_loop_waits_and_sends() -> None:
     device = FakeDevice()
     controlnets, prediction = predict(device, device.log, 0)
     first_wait = order(device.log).index("wait")
-    assert order(device.log)[:first_wait] == ["to host by", "to host by", "to host by", "encoder"]
+    assert order(device.log)[:first_wait] == ["to host by", "to host by", "to host by", "guided encoder"]
     after = [entry for entry in order(device.log)[first_wait:] if entry != "wait"]
     assert after == ["message", "publish", "send", "deferred", "decoder"]
     # What is sent are the numbers, though copies hold NaN until they are waited for
@@ -116,7 +120,7 @@ def test_a_gpu_has_the_encoder_before_the_loop_waits_and_sends() -> None:
 def test_a_cpu_sends_before_it_computes() -> None:
     log: list[str] = []
     controlnets, prediction = predict(find_device("cpu"), log, 0)
-    assert log == ["message", "publish", "send", "deferred", "encoder", "decoder"]
+    assert log == ["message", "publish", "send", "deferred", "guided encoder", "decoder"]
     assert torch.equal(controlnets.sent[-1], X)
     assert torch.equal(prediction, 2 * X)
 

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from shared.errors import InvalidRequest, ModelFailed
+from shared.families.base import ControlPlan
 from shared.families.registry import family_of
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
@@ -240,9 +241,14 @@ class UNetModel(BaseModel):
         return truncation_warnings([*self.positive_texts(spec), *self.negative_texts(spec)])
 
     def staged_forward(
-        self, x: Tensor, t: Tensor, conditioning: Any, engine: Engine = EAGER
+        self,
+        x: Tensor,
+        t: Tensor,
+        conditioning: Any,
+        engine: Engine = EAGER,
+        plan: ControlPlan | None = None,
     ) -> StagedForward:
-        """See `BaseModel`; ``conditioning`` is a `UNetConditioning`."""
+        """See `BaseModel`; ``conditioning`` is a `UNetConditioning`. It asks for all residuals."""
         return staged_forward(self._stages, x, t, conditioning, engine)
 
     def example_residuals(self, x: Tensor, t: Tensor, conditioning: Any) -> Residuals:

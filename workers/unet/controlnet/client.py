@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from redis.exceptions import RedisError
 from torch import Tensor
 
+from shared.families.base import ControlPlan
 from shared.messaging.messages import AttachControlNet
 from shared.registry.controlnet_servers import Served
 from workers.devices.base import HostCopy
@@ -89,6 +90,12 @@ class ControlNetClient:
             # The condition is diffusers' own, floats and all (pipeline_controlnet, "controlnet_keep").
             if not (step / total < spec.guidance_start or (step + 1) / total > spec.guidance_end)
         ]
+
+    def plan(self, calls: list[ControlNetCall]) -> ControlPlan | None:
+        """Where the base model adds the residuals of ``calls``; None: no ControlNet guides the step."""
+        if not calls:
+            return None
+        return self._context.worker.controlnet_configs.plan(calls[0].controlnet, self._context.model)
 
     def request_step(
         self, calls: list[ControlNetCall], step: int, t: float, x: Tensor, copy: HostCopy

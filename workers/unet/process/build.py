@@ -15,6 +15,7 @@ from shared.storage.object_store import Bucket
 from workers.devices.selection import find_device
 from workers.engines.selection import make_engines
 from workers.families.base import BaseModel
+from workers.families.controlnet_configs import ControlNetConfigs, config_reader
 from workers.families.engine_memory import with_engines
 from workers.families.load_base_model import load_entry, load_entry_text_encoders
 from workers.families.load_controlnet import controlnet_cache
@@ -74,6 +75,7 @@ def build_worker(
         lora_memory=LoraMemory(settings.lora_memory_bytes),
         models=_model_cache(settings, catalog, memory, sizes),
         controlnets=controlnet_cache(catalog, settings, memory, compiles=False),
+        controlnet_configs=ControlNetConfigs(config_reader(catalog, settings)),
         steps=StepQueue(residuals[0], settings, device),
         transport=ResidualTransport(residuals, settings, device=device),
         send_attach=partial(send_attach, celery, redis, live_workers),

@@ -33,10 +33,12 @@ def warm_up_model(model: BaseModel, entry: ModelEntry, device: Device, warm_up: 
     x = schedule.scaled(model.guidance(spec).expand(latents), 0)
     t = schedule.timestep(0).tensor
     warm_up.note_part()
-    for residuals in (None, model.example_residuals(x, t, conditioning)):
+    residuals = model.example_residuals(x, t, conditioning)
+    own = model.facts.control_plan(model.denoiser_config, model.denoiser_config)
+    for plan in (None, own if residuals else None):
         for _ in range(ROUNDS):
-            forward = model.staged_forward(x, t, conditioning, engine)
-            run_to_end(forward, next(forward), residuals)
+            forward = model.staged_forward(x, t, conditioning, engine, plan)
+            run_to_end(forward, next(forward), residuals if plan else None)
             device.synchronize()  # so that the share is true
             warm_up.note_part()
     model.latents.decode(latents, size)

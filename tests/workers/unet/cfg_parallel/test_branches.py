@@ -11,6 +11,7 @@ from redis import Redis
 from torch import Generator, Tensor
 
 from shared.catalog.preprocessors import fill_in
+from shared.families.base import Config
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
@@ -163,12 +164,14 @@ def test_control_inputs_are_computed_once_and_in_the_jobs_own_thread(
     # Given a model that may sample control inputs from the generators of the noise
     threads = []
 
-    def control_input(pixels: Tensor, generators: Sequence[Generator]) -> Tensor:
+    def control_inputs(
+        spec: JobSpec, pixels: Sequence[Tensor], configs: Sequence[Config], generators: Sequence[Generator]
+    ) -> list[Tensor]:
         threads.append(threading.current_thread())
-        return pixels
+        return list(pixels)
 
     with pair.first.models.use("emoji-sd") as model:
-        monkeypatch.setattr(model, "control_input", control_input)
+        monkeypatch.setattr(model, "control_inputs", control_inputs)
     # When a job offers its unconditional branch, with the control maps, from another thread
     job = pair.run(spec(controlnets=[controlnet(pair.first)], num_inference_steps=STEPS))
     assert job.receipt is not None

@@ -1,0 +1,58 @@
+"""What base models must know of the catalog's ControlNets, from their configs: nothing is loaded."""
+
+from collections.abc import Callable
+
+from shared.catalog.entries import SINGLE_FILE, Catalog
+from shared.errors import CatalogGone, ControlNetFailed
+from shared.families.base import Config, ControlPlan
+from shared.settings import Settings
+from workers.families.base import BaseModel
+from workers.families.load_controlnet import read_config
+from workers.runtime.weights.source import find_source
+
+#: The config of a ControlNet by its name in the catalog; raises `ControlNetFailed` if it cannot be known.
+ReadConfig = Callable[[str], Config]
+
+
+def config_reader(catalog: Catalog, settings: Settings) -> ReadConfig:
+    """Reads the configs of ``catalog``: from folders, or from the hub."""
+
+    def read(name: str) -> Config:
+        entry = catalog.controlnets.get(name)
+        if entry is None:
+            raise CatalogGone("controlnet", name)
+        if entry.source.endswith(SINGLE_FILE):
+            raise ControlNetFailed(f"ControlNet {name!r} is a single file, which does not tell its layers")
+        try:
+            return read_config(find_source(settings.catalog, entry.source))
+        except (OSError, ValueError) as error:
+            raise ControlNetFailed(f"the config of ControlNet {name!r} cannot be read: {error}") from error
+
+    return read
+
+
+def _unknown(name: str) -> Config:
+    raise ControlNetFailed(f"no catalog says what ControlNet {name!r} is")
+
+
+class ControlNetConfigs:
+    """The configs of ControlNets, and where a base model that is loaded adds their residuals."""
+
+    def __init__(self, read: ReadConfig = _unknown) -> None:
+        self._read = read
+        self._configs: dict[str, Config] = {}
+
+    def plan(self, controlnet: str, model: BaseModel) -> ControlPlan:
+        """Where ``model`` adds the residuals of ``controlnet``; raises `ControlNetFailed`."""
+        return model.facts.control_plan(self.config(controlnet, model), model.denoiser_config)
+
+    def config(self, controlnet: str, model: BaseModel) -> Config:
+        """The config; where all ControlNets of the family are alike, the base model's describes them.
+
+        Raises `ControlNetFailed`.
+        """
+        if not model.facts.controlnet_layouts_vary:
+            return model.denoiser_config
+        if controlnet not in self._configs:
+            self._configs[controlnet] = self._read(controlnet)
+        return self._configs[controlnet]
