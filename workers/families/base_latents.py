@@ -34,6 +34,10 @@ class LatentSpace(ABC):
     def encode(self, pixels: Tensor) -> EncodedImage:
         """``pixels``: ``(1, 3, h, w)`` in -1..1."""
 
+    def sample_images(self, encoded: EncodedImage, generators: Sequence[torch.Generator]) -> Tensor:
+        """What image-to-image starts from, ``(n, …)``, sampled as the family's pipeline does it."""
+        return torch.cat([encoded.sample_centred(generator) for generator in generators])
+
     @abstractmethod
     def shrink_mask(self, mask: Tensor, count: int) -> Tensor:
         """A mask ``(1, 1, h, w)`` for ``count`` rows of latents, such that it multiplies them."""

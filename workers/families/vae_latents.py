@@ -19,7 +19,7 @@ class VaeLatents(LatentSpace):
     def __init__(self, vae: Any, denoiser: Any, factor: int) -> None:
         """``factor``: pixels of a side of the image for one of the latents."""
         self._vae, self._denoiser, self._factor = vae, denoiser, factor
-        self._previewer = Previewer(vae)
+        self._previewer = Previewer(vae, self.to_vae)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -51,9 +51,12 @@ class VaeLatents(LatentSpace):
     def decode(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
         """See `LatentSpace`."""
         vae = self._vae
-        unscaled = _unscale(latents.to(first_parameter(vae).dtype), vae.config)
-        pixels = vae.decode(unscaled, return_dict=False)[0]
+        pixels = vae.decode(self.to_vae(latents.to(first_parameter(vae).dtype)), return_dict=False)[0]
         return torch.as_tensor(pixels)
+
+    def to_vae(self, latents: Tensor) -> Tensor:
+        """From the denoiser's range to the VAE's."""
+        return _unscale(latents, self._vae.config)
 
     def prepare_preview(self) -> None:
         """See `LatentSpace`: once a model."""

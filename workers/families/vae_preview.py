@@ -7,6 +7,7 @@ decode a few patches of even latents, and solve for the map by least squares.
 import base64
 import io
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,8 +24,9 @@ PATCHES, PATCH = 32, 4
 class Previewer:
     """Makes previews for one model."""
 
-    def __init__(self, vae: Any) -> None:
-        self._vae = vae
+    def __init__(self, vae: Any, to_vae: Callable[[Tensor], Tensor]) -> None:
+        """``to_vae`` brings latents into the VAE's range."""
+        self._vae, self._to_vae = vae, to_vae
         self._map: Tensor | None = None  # (c + 1, 3), the last row is the offset; on the CPU
 
     @torch.inference_mode()
@@ -56,7 +58,7 @@ class Previewer:
         colours = torch.randn(PATCHES, channels, generator=generator)
         weight = first_parameter(vae)
         even = colours[:, :, None, None].expand(-1, -1, PATCH, PATCH).to(weight.device, weight.dtype)
-        pixels = vae.decode(even / vae.config.scaling_factor, return_dict=False)[0]
+        pixels = vae.decode(self._to_vae(even), return_dict=False)[0]
         rgb = (pixels.float().mean(dim=(2, 3)).cpu() / 2 + 0.5).clamp(0, 1)
         inputs = torch.cat([colours, torch.ones(PATCHES, 1)], dim=1)
         return torch.as_tensor(torch.linalg.lstsq(inputs, rgb).solution)

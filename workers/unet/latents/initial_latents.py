@@ -35,7 +35,7 @@ def _noised_image(
 ) -> Tensor:
     """The input image sampled once an image, ``(n, c, h/f, w/f)``, as noisy as the first step expects."""
     encoded = model.latents.encode(pixels)
-    latents = torch.cat([encoded.sample_centred(generator) for generator in generators])
+    latents = model.latents.sample_images(encoded, generators)
     height, width = pixels.shape[-2:]
     noise = model.latents.sample_noise(generators, (width, height))
     return schedule.noised(latents, noise, 0)

@@ -61,7 +61,7 @@ def start_inpainting(
 
     def first_latents(image: Tensor | None) -> tuple[Tensor, Tensor]:
         noise = model.latents.sample_noise(generators, (width, height))
-        if image is None or strength == 1:
+        if image is None or (strength == 1 and not schedule.matches_flow):
             return noise, schedule.initial(noise)
         return noise, schedule.noised(image, noise, 0)
 
