@@ -114,7 +114,8 @@ class BaseModel(ABC):
     @property
     def denoiser_config(self) -> Config:
         """The config of the network that denoises."""
-        config: Config = self.parts[self.facts.denoiser].config
+        denoiser: Any = self.parts[self.facts.denoiser]
+        config: Config = denoiser.config
         return config
 
     @property

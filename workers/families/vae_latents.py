@@ -8,7 +8,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img impo
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Generator, Tensor
 
-from workers.families.base_latents import LatentSpace
+from workers.families.base_latents import EncodedImage, LatentSpace
 from workers.families.vae_preview import Previewer
 from workers.runtime.weights.loaded import first_parameter
 
@@ -38,7 +38,7 @@ class VaeLatents(LatentSpace):
         noise = randn_tensor(shape, generator=list(generators), device=weight.device, dtype=weight.dtype)
         return torch.as_tensor(noise)
 
-    def encode(self, pixels: Tensor) -> "EncodedByVae":
+    def encode(self, pixels: Tensor) -> EncodedImage:
         """See `LatentSpace`."""
         return EncodedByVae(self._vae, pixels, self.dtype)
 
