@@ -27,6 +27,7 @@ SEVERAL_MODULES = {
     "tests/infra/emoji/test_control_images.py",
     "tests/infra/emoji/test_weights.py",
     "tests/infra/setup/test_node_and_chromium.py",
+    "tests/infra/tiny_models/test_pipelines.py",
     "tests/shared/jobs/test_job_machine.py",
     "tests/shared/jobs/test_records.py",
     "tests/shared/jobs/test_tenants.py",

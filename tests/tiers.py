@@ -21,6 +21,7 @@ INTEGRATION = frozenset(
         "infra/local/supervision/test_supervisor.py",
         "infra/local/test_home_lock.py",
         "infra/local/test_servers.py",
+        "infra/tiny_models/test_pipelines.py",
         "infra/test_flower.py",
         "parity",
         "shared/storage/test_safetensors_header.py",
