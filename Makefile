@@ -19,12 +19,16 @@ SPREAD := --numprocesses=$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist=
 # Of the parity matrix: each EVERY-th row.
 EVERY ?= 1
 
+# Of the demo: emoji-sd or tiny-flux.
+MODEL ?=
+
 # Random inputs for each property of the fuzzers.
 EXAMPLES ?= 5000
 
 # Of a chaos run; its workers, and FAULTS=kill,sigterm for some of its faults alone. SATURATED=1: jobs always wait;
 # JOBS=1000: short ones, until so many are accepted. PRIORITIES=1: jobs of all priorities, some are preempted.
-# TENANTS=5: so many tenants with API keys have them.
+# TENANTS=5: so many tenants with API keys have them. MIXED_CATALOG=1: models of every architecture, with memory
+# for about half of them.
 MINUTES ?= 5
 SEED ?= 1
 UNETS ?= 2
@@ -33,6 +37,7 @@ FAULTS ?=
 SATURATED ?=
 PRIORITIES ?=
 TENANTS ?=
+MIXED_CATALOG ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test test-programs test-unit test-gpu fuzz chaos parity console lint format bench bench-quick train lock clean
@@ -40,8 +45,8 @@ TENANTS ?=
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## install, start the fleet, generate one image, stop
-	@$(BIN)/python -m infra.local demo
+demo: $(INSTALLED) ## install, start the fleet, generate one image, stop (MODEL=tiny-flux: by a small random Flux)
+	@$(BIN)/python -m infra.local demo $(if $(MODEL),--model $(MODEL))
 
 up: $(INSTALLED) ## run the fleet until Ctrl-C or make down; DETACH=1: in the background
 	@$(BIN)/python -m infra.local up $(if $(DETACH),--detach)
@@ -71,7 +76,7 @@ chaos: $(INSTALLED) ## kill, stop, starve and fill a fleet under load for MINUTE
 	$(BIN)/python -m infra.chaos --minutes $(MINUTES) --seed $(SEED) --unet-workers $(UNETS) \
 		--controlnet-workers $(CONTROLNETS) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SATURATED),--saturated) \
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(PRIORITIES),--priorities) \
-		$(if $(TENANTS),--tenants $(TENANTS))
+		$(if $(TENANTS),--tenants $(TENANTS)) $(if $(MIXED_CATALOG),--mixed-catalog)
 
 console: ## build the console's page into api/console/static, with Node and npm
 	npm --prefix api/console ci --ignore-scripts --no-audit --no-fund --silent

@@ -1,7 +1,8 @@
 """``python -m infra.chaos``: random faults in a real fleet under load, then checks.
 
 ``--saturated`` keeps jobs waiting all the time, and does not wait for a worker that starts again before it
-ends the next one. ``--jobs N`` submits short jobs until N are accepted. The exit code is 1 if a job was lost,
+ends the next one. ``--jobs N`` submits short jobs until N are accepted. ``--mixed-catalog`` serves models of
+every architecture with memory for about half of them. The exit code is 1 if a job was lost,
 ended twice or gave another image, if an interrupted job was noticed too late, if a webhook did not tell of
 the end of one or was not signed by its tenant's secret, if a tenant saw a job of another one, or if anything
 grew or was left over.
@@ -24,19 +25,21 @@ from infra.bench.harness.ports import stack_ports
 from infra.chaos.checks import Check, check_processes
 from infra.chaos.faults import ACCOUNTABLE, FAULTS, Consequences, possible_faults, protect_from_cuts
 from infra.chaos.plot import plot_run
-from infra.chaos.recipes import RECIPES
+from infra.chaos.recipes.modes import MIXED_MODE, RECIPES
 from infra.chaos.report import Injected, Run, Setup, render
 from infra.chaos.resources import ResourceLog, grown
 from infra.chaos.target import Target, own_disk
 from infra.chaos.tenants import create_tenants
-from infra.chaos.traffic import Traffic, upload_loras
+from infra.chaos.traffic import LORA_FILES, Traffic, upload_loras
 from infra.chaos.webhooks import HOST, TIMEOUT_S, receiving_webhooks
+from infra.emoji_files import LORA
 from infra.local.environment import read_env_file
 from infra.local.stack import Stack, detach, stop
 from shared.errors import SwiftError
 from shared.settings import ROOT, Settings
 
 FOLDER = ROOT / ".run" / "chaos"
+MIXED_MODELS = FOLDER / "models"
 DISK_BYTES = 3 << 30
 CLIENTS = 6
 #: Jobs that wait for a worker in a saturated run.
@@ -82,10 +85,12 @@ def _run(target: Target, options: argparse.Namespace) -> Run:
     weights = {name: weight for name, weight in possible.items() if name in options.faults}
     if not weights:
         raise CannotRun(f"none of these faults can be injected here without root: {options.faults}")
-    upload_loras(target)
     mode, waiting = ("saturated", QUEUE_LENGTH) if options.saturated else ("mixed", None)
     if options.jobs is not None:
         mode = "short"
+    if options.mixed_catalog:
+        mode = MIXED_MODE
+    upload_loras(target, _mixed_loras() if options.mixed_catalog else LORA_FILES)
     traffic = Traffic(
         target,
         RECIPES[mode],
@@ -172,6 +177,7 @@ def _fleet(home: Path, has_own_disk: bool, options: argparse.Namespace) -> Itera
             "webhook_timeout_s": TIMEOUT_S,
             "auth": "keys" if options.tenants else "off",
             "max_attempts": 20,  # with a kill every few seconds, one job may be hit several times
+            **(_mixed_settings() if options.mixed_catalog else {}),
         }
     )
     detach(settings)
@@ -180,6 +186,19 @@ def _fleet(home: Path, has_own_disk: bool, options: argparse.Namespace) -> Itera
         yield Target(stack, settings, has_own_disk, create_tenants(stack, options.tenants))
     finally:
         stop(home)
+
+
+def _mixed_settings() -> dict[str, object]:
+    from infra.tiny_models.mixed_catalog import write_mixed_catalog  # torch, which other runs do without
+
+    catalog = write_mixed_catalog(MIXED_MODELS)
+    return {"catalog": catalog.path, "model_memory_bytes": catalog.memory_bytes}
+
+
+def _mixed_loras() -> dict[str, Path]:
+    """By their names in requests: those that `_mixed_settings` has written, and the embedded one."""
+    files = {path.stem: path for path in MIXED_MODELS.glob("*.safetensors")}
+    return {"emoji-sd-lora": LORA, **files}
 
 
 def _copy_logs(home: Path) -> None:
@@ -195,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--controlnet-workers", type=int, default=2)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--saturated", action="store_true", help="jobs wait for a worker all the time")
+    kind.add_argument("--mixed-catalog", action="store_true", help="models of every architecture")
     kind.add_argument("--jobs", type=int, help="short jobs, until so many are accepted or MINUTES are over")
     parser.add_argument(
         "--tenants", type=int, default=0, help="so many with API keys, whose jobs these are; 0: no keys"

@@ -23,7 +23,7 @@ from infra.chaos.interruptions import (
     recovered,
 )
 from infra.chaos.leftovers import POLL_S, find_leftovers, wait_until
-from infra.chaos.recipes import RECIPES
+from infra.chaos.recipes.modes import RECIPES
 from infra.chaos.target import ANSWER_S, Target, read_job
 from infra.chaos.tenants import check_isolation, check_receivers
 from infra.chaos.traffic import Accepted

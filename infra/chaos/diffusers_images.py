@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.chaos.recipes import RECIPES, SOURCE, Recipe, mask_image
+from infra.chaos.recipes.embedded import SOURCE, Recipe, mask_image
+from infra.chaos.recipes.modes import MIXED_MODE, RECIPES
 from infra.emoji_files import EMOJI
 from infra.local.environment import inherit
 from shared.catalog.schedulers import SCHEDULERS
@@ -45,7 +46,12 @@ def generate_with_diffusers(
 def _main() -> None:
     file, folder = map(Path, sys.argv[1:])
     given = json.loads(file.read_text())
-    diffusers_images = DiffusersImages()
+    if given["mode"] == MIXED_MODE:
+        from infra.chaos.mixed_images import MixedImages  # torch, which no process of a fleet shares
+
+        diffusers_images: DiffusersImages | MixedImages = MixedImages(folder / "models")
+    else:
+        diffusers_images = DiffusersImages()
     for recipe, request in given["requests"].items():
         images = diffusers_images.generate(RECIPES[given["mode"]][int(recipe)], request)
         for n, image in enumerate(images):

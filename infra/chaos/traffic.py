@@ -6,18 +6,21 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import requests
 from redis.exceptions import RedisError
 
-from infra.chaos.recipes import LORAS, Recipe
+from infra.chaos.recipes.embedded import LORAS, Recipe
 from infra.chaos.target import ANSWER_S, Target
 from infra.emoji_files import EMOJI
 from shared import keys
 from shared.jobs.record import ENDED
 
+#: The embedded LoRAs, by their names in requests.
+LORA_FILES = {name: EMOJI / "loras" / f"{name}.safetensors" for name in LORAS}
 #: A client waits for its job no longer; the checks at the end wait for the others.
 WAIT_S = 90.0
 POLL_S = 0.3
@@ -166,8 +169,7 @@ class Traffic:
         self.log.violations.append(f"{what} was answered {answer.status_code}: {answer.text[:200]}")
 
 
-def upload_loras(target: Target) -> None:
-    """Put the embedded LoRAs into the bucket."""
-    for name in LORAS:
-        file = EMOJI / "loras" / f"{name}.safetensors"
-        target.s3.upload_file(str(file), target.stack.env["SWIFT_LORA_BUCKET"], file.name)
+def upload_loras(target: Target, files: Mapping[str, Path]) -> None:
+    """Put LoRAs, by their names, into the bucket."""
+    for name, file in files.items():
+        target.s3.upload_file(str(file), target.stack.env["SWIFT_LORA_BUCKET"], f"{name}.safetensors")

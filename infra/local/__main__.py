@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from infra.local.demo.models import MODELS
 from infra.local.stack import detach, stop
 from infra.local.up import READY_S, up
 from shared.errors import SwiftError
@@ -15,9 +16,9 @@ def main() -> int:
     try:
         settings = read_settings()
         if options.what == "demo":
-            from infra.local.demo import demo  # with a plotting library that `up` need not load
+            from infra.local.demo.run import demo  # with a plotting library that `up` need not load
 
-            return demo(settings)
+            return demo(settings, options.model)
         if options.what == "down":
             home = settings.home.resolve()
             print("The fleet has stopped." if stop(home) else f"No fleet runs in {home}.")
@@ -34,7 +35,8 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.local")
     commands = parser.add_subparsers(dest="what", required=True)
-    commands.add_parser("demo", help="start the fleet, generate one image, stop it")
+    demo_parser = commands.add_parser("demo", help="start the fleet, generate one image, stop it")
+    demo_parser.add_argument("--model", choices=list(MODELS), default="emoji-sd")
     up_parser = commands.add_parser("up", help="run the fleet until Ctrl-C or down")
     up_parser.add_argument("--ready-within", type=float, default=READY_S, metavar="SECONDS")
     up_parser.add_argument("--quiet", action="store_true", help="logs go to their files only")

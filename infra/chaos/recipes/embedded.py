@@ -174,7 +174,3 @@ def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
-
-
-#: By the mode of a run.
-RECIPES: Mapping[str, tuple[Recipe, ...]] = {"mixed": MIXED, "short": SHORT, "saturated": SATURATED}

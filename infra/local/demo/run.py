@@ -1,6 +1,7 @@
 """``make demo``: start the fleet, generate one image with a ControlNet and a LoRA, show its timeline, stop.
 
 It is a client like any other: boto3 for the LoRA, REST and server-sent events for the job.
+``MODEL=tiny-flux`` makes a small Flux with random weights and generates with that.
 """
 
 import json
@@ -20,35 +21,31 @@ from rich.table import Table
 
 from infra.cli.client import ApiError, Client, encode_image
 from infra.cli.progress import run_with_progress
-from infra.emoji_files import CONTROL, LORA
+from infra.emoji_files import CONTROL
+from infra.local.demo.models import MODELS, Example
 from infra.local.s3_client import make_s3_client
 from infra.local.stack import Stack, running_stack
 from shared.settings import ROOT, Settings
 
-REQUEST: dict[str, Any] = {
-    "prompt": "a red car on a green background",
-    "seed": 7,
-    "width": 64,
-    "height": 64,
-    "loras": [{"name": LORA.stem, "scale": 0.6}],
-    "latent_parallelism": "off",  # the second worker computes the ControlNet instead
-}
-#: ``demo.png`` is enlarged, because 64 pixels are small; the original is kept.
-ENLARGE = 8
+#: ``demo.png`` is enlarged to this, because the images are small; the originals are kept.
+SHOWN_PX = 512
 
 
-def demo(settings: Settings) -> int:
-    """Run the demo; returns the exit code. Raises `CannotStart`."""
+def demo(settings: Settings, model: str) -> int:
+    """Run the demo of a model in `MODELS`; returns the exit code. Raises `CannotStart`."""
     signal.signal(signal.SIGTERM, _leave)  # so that the stack is stopped then, too
     console = Console()
+    example = MODELS[model](settings)
     began = time.monotonic()
     console.print("Starting the fleet: two Redis, S3, API, workers, Flower …")
     try:
-        with running_stack(settings) as stack:
+        with running_stack(example.settings) as stack:
             console.print(f"Ready after {time.monotonic() - began:.1f} s; the console is at {stack.api_url}/")
-            upload_lora(stack.env, LORA)
-            console.print(f"Uploaded {LORA.name} to bucket {stack.env['SWIFT_LORA_BUCKET']} with boto3")
-            job = _generate(stack, console)
+            upload_lora(stack.env, example.lora)
+            console.print(
+                f"Uploaded {example.lora.name} to bucket {stack.env['SWIFT_LORA_BUCKET']} with boto3"
+            )
+            job = _generate(stack, console, example)
             paths = _keep(stack, job)
     except KeyboardInterrupt:
         console.print("Stopped.")
@@ -66,10 +63,12 @@ def upload_lora(env: Mapping[str, str], path: Path) -> None:
     make_s3_client(env).upload_file(str(path), env["SWIFT_LORA_BUCKET"], path.name)
 
 
-def _generate(stack: Stack, console: Console) -> dict[str, Any]:
+def _generate(stack: Stack, console: Console, example: Example) -> dict[str, Any]:
     """Submit the job and show its progress; returns it once it has succeeded. Raises `ApiError`."""
-    request = {**REQUEST, "controlnets": [{"name": "edge", "image": encode_image(CONTROL)}]}
-    console.print(f"Submitting {request['prompt']!r} with ControlNet edge and LoRA {LORA.stem}")
+    prompt, name, lora = example.request["prompt"], example.controlnet, example.lora.stem
+    controlnet = {"name": name, "image": encode_image(CONTROL)}
+    request = {**example.request, "controlnets": [controlnet]}
+    console.print(f"Submitting {prompt!r} with ControlNet {name} and LoRA {lora}")
     return run_with_progress(Client(stack.api_url, stack.api_key), request, console)
 
 
@@ -79,7 +78,7 @@ def _keep(stack: Stack, job: dict[str, Any]) -> dict[str, Path]:
     folder.mkdir(exist_ok=True)
     image_bytes = Client(stack.api_url, stack.api_key).fetch(job["images"][0]["url"])
     paths = {
-        f"image, {ENLARGE} times enlarged": ROOT / "demo.png",
+        "image, enlarged": ROOT / "demo.png",
         "image as generated, receipt inside": folder / "image.png",
         "timeline": folder / "timeline.png",
         "job": folder / "job.json",
@@ -87,7 +86,7 @@ def _keep(stack: Stack, job: dict[str, Any]) -> dict[str, Path]:
     enlarged, original, timeline, record = paths.values()
     original.write_bytes(image_bytes)
     with Image.open(BytesIO(image_bytes)) as image:
-        size = (image.width * ENLARGE, image.height * ENLARGE)
+        size = (SHOWN_PX, SHOWN_PX * image.height // image.width)
         image.resize(size, Image.Resampling.NEAREST).save(enlarged)
     record.write_text(json.dumps(job, indent=2) + "\n")
     from infra.local.timeline import plot_timeline  # a plotting library that benchmarks do without
@@ -110,9 +109,20 @@ def _report(console: Console, job: dict[str, Any], paths: Mapping[str, Path]) ->
     for lora in job["receipt"]["loras"]:
         total = job["progress"]["total"]
         console.print(f"LoRA {lora['name']} took effect at step {lora['step']} of {total}.")
+    console.print(describe_waits(job))
     console.print("Look at:")
     for what, path in paths.items():
         console.print(f"  {what}:\n    {path}", soft_wrap=True)  # a path that is cut cannot be opened
+
+
+def describe_waits(job: Mapping[str, Any]) -> str:
+    """In how many steps the base model waited for residuals, and how often."""
+    timeline = job["timeline"]
+    steps = sum(span["name"].startswith("controlnet ") for span in timeline)
+    waits = [span for span in timeline if span["name"] == "wait for residuals"]
+    seconds = sum(span["end_s"] - span["start_s"] for span in waits)
+    asked = f"In {steps} steps with a ControlNet"
+    return f"{asked} the base model waited {len(waits)} times for residuals, {seconds:.3f} s in all."
 
 
 def _show_next_steps(console: Console, api_url: str, job: Mapping[str, Any]) -> None:

@@ -1,0 +1,36 @@
+"""Requests to models of every architecture, which no worker can hold at once."""
+
+from infra.chaos.recipes.embedded import Recipe
+from infra.emoji_files import CONTROL
+
+#: As in `infra.tiny_models.mixed_catalog`, which loads torch.
+MODELS = ("emoji-sd", "tiny-sdxl", "tiny-flux", "tiny-sd3", "tiny-qwen-image", "tiny-z-image")
+PROMPT, SIDE_PX = "a red car", 64
+
+
+def _recipes(model: str) -> tuple[Recipe, ...]:
+    body = {"model": model, "prompt": PROMPT, "width": SIDE_PX, "height": SIDE_PX}
+    controlnet, lora = (f"{model}-controlnet", CONTROL, 0.8), (f"{model}-lora", 0.7)
+    return (
+        Recipe(name=f"{model} plain", body={**body, "num_inference_steps": 8}),
+        Recipe(name=f"{model} 1C", body={**body, "num_inference_steps": 30}, controlnets=(controlnet,)),
+        Recipe(
+            name=f"{model} 1C1L",
+            body={**body, "num_inference_steps": 30},
+            controlnets=(controlnet,),
+            loras=(lora,),
+        ),
+    )
+
+
+#: Both branches of guidance are forwards of their own: of no effect but on time.
+_TRUE_CFG = {"negative_prompt": "a cat", "true_cfg_scale": 3.0, "num_inference_steps": 30}
+_GUIDED = tuple(
+    Recipe(
+        name=f"{model} true CFG 1C",
+        body={"model": model, "prompt": PROMPT, "width": SIDE_PX, "height": SIDE_PX, **_TRUE_CFG},
+        controlnets=((f"{model}-controlnet", CONTROL, 0.8),),
+    )
+    for model in ("tiny-flux", "tiny-qwen-image")
+)
+MIXED_CATALOG = (*(recipe for model in MODELS for recipe in _recipes(model)), *_GUIDED)

@@ -1,0 +1,11 @@
+from infra.chaos.recipes.mixed_catalog import MIXED_CATALOG, MODELS
+from infra.tiny_models import mixed_catalog
+from infra.tiny_models.mixed_catalog import controlnet_of, lora_of
+
+
+def test_the_recipes_name_every_model_of_the_mixed_catalog_with_its_controlnet_and_lora() -> None:
+    assert MODELS == mixed_catalog.MODELS
+    for recipe in MIXED_CATALOG:
+        model = recipe.body["model"]
+        assert all(name == controlnet_of(model) for name, _, _ in recipe.controlnets)
+        assert all(name == lora_of(model) for name, _ in recipe.loras)
