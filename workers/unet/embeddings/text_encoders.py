@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class TextEncoders:
-    """Weights of text encoders by their model's name; for the thread that has the device."""
+    """Weights of text encoders by their hash: models that have the same ones share them.
+
+    For the thread that has the device.
+    """
 
     def __init__(
         self,
@@ -38,7 +41,7 @@ class TextEncoders:
         if model.has_text_encoders:
             yield
             return
-        with self._memory.models.use((self, model.name), lambda: self._try_load(model)) as pinned:
+        with self._memory.models.use(self._key(model), lambda: self._try_load(model)) as pinned:
             weights = pinned.value
             assert isinstance(weights, TextEncoderWeights)
             with model.with_text_encoders(weights):
@@ -47,7 +50,7 @@ class TextEncoders:
     def expected_load_s(self, model: BaseModel) -> float:
         """How long `use` will take to load them: 0 if they are loaded."""
         loaded = self._memory.models.keys()
-        if model.has_text_encoders or (self, model.name) in loaded:
+        if model.has_text_encoders or self._key(model) in loaded:
             return 0.0
         return self._load_times.expected_s(model.name, model.apart_bytes)
 
@@ -71,10 +74,13 @@ class TextEncoders:
                 raise
             model.renew_patcher()
 
+    def _key(self, model: BaseModel) -> tuple[object, str]:
+        return self, model.text_weights_sha256
+
     def _try_load(self, model: BaseModel) -> TextEncoderWeights:
         memory = self._memory
         with memory.one_load_at_a_time():
-            if not memory.models.reserve((self, model.name), model.apart_bytes):
+            if not memory.models.reserve(self._key(model), model.apart_bytes):
                 memory.release_others()
                 log.info("text encoders take more than the memory for models", extra={"model": model.name})
             start = time.monotonic()

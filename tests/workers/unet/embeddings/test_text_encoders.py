@@ -49,8 +49,9 @@ class Apart:
         return load_entry_text_encoders(name, self.entries[name], self.catalog, "cpu")
 
     def text_encoders_loaded(self) -> list[str]:
+        """The hashes of those in memory."""
         items = self.memory.models.items()
-        return [name for (owner, name), _ in items if owner is self.text_encoders]
+        return [sha256 for (owner, sha256), _ in items if owner is self.text_encoders]
 
 
 @pytest.fixture
@@ -98,13 +99,35 @@ def test_text_encoders_stay_loaded_until_their_memory_is_needed(emoji: Apart) ->
     with emoji.models.use("emoji-sd") as model:
         for prompt in ("one", "two"):
             encoder.encode_prompt(model, spec(prompt=prompt), CPU)
-        assert emoji.text_encoders_loaded() == emoji.loads == ["emoji-sd"]
+        assert emoji.text_encoders_loaded() == [model.text_weights_sha256]
+        assert emoji.loads == ["emoji-sd"]
         # When there is only memory for the model that is in use
         emoji.memory.models.capacity_bytes = model.weight_bytes
         encoder.encode_prompt(model, spec(prompt="three"), CPU)
         # Then a prompt is encoded all the same, and the text encoders are unloaded
         assert emoji.text_encoders_loaded() == []
         emoji.memory.models.check()
+
+
+def test_models_with_the_same_text_encoders_hold_them_once(tmp_path: Path) -> None:
+    # Given two models that differ in their UNets alone, and one with text encoders of its own
+    pipe = make_pipeline()
+    pipe.save_pretrained(tmp_path / "first")
+    pipe.unet.conv_out.bias.data += 1.0
+    pipe.save_pretrained(tmp_path / "second")
+    pipe.text_encoder.final_layer_norm.bias.data += 1.0
+    pipe.save_pretrained(tmp_path / "other")
+    names = ["first", "second", "other"]
+    apart = Apart(tmp_path / "catalog.toml", {name: ModelEntry(source=name) for name in names})
+    encoder = PromptEncoder(text_encoders=apart.text_encoders, memory_bytes=0)
+    # When each encodes a prompt
+    for name in names:
+        with apart.models.use(name) as model:
+            encoder.encode_prompt(model, spec(), CPU)
+            encoder.wait_until_stored()
+    # Then the two share one load
+    assert apart.loads == ["first", "other"]
+    assert len(apart.text_encoders_loaded()) == 2
 
 
 def test_text_encoders_that_have_changed_are_refused(tmp_path: Path) -> None:
