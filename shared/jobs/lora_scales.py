@@ -41,9 +41,11 @@ _UNetTable = Annotated[UNetScale, Tag("<table>")]
 class PartScales(StrictMessage):
     """A scale for each part of the model, as in diffusers' ``set_adapters``; unset counts as 1."""
 
-    unet: Annotated[_Number | _UNetTable, Discriminator(_kind)] = 1.0
+    unet: Annotated[_Number | _UNetTable, Discriminator(_kind)] | None = None
+    transformer: Strength | None = None
     text_encoder: Strength | None = None
     text_encoder_2: Strength | None = None
+    text_encoder_3: Strength | None = None
 
 
 _PartTable = Annotated[PartScales, Tag("<table>")]

@@ -22,9 +22,9 @@ _INTEGER_DTYPES = {"I64", "I32", "I16", "I8", "U8"}
 #: Embeddings that OneTrainer puts into the file of a LoRA: they are no part of it.
 _EMBEDDING, _EMBEDDING_END = "bundle_emb.", ".string_to_param.*"
 #: The first factor of a low-rank product, whose rows are its rank, in every format of the field.
-_FIRST_FACTOR = re.compile(r"(lora_A|lora_down|lora\.down|hada_w1_b|hada_w2_b|lokr_w1_b|lokr_w2_b)\b")
+_FIRST_FACTOR = re.compile(r"(lora_A|lora_down|lora[12]?\.down|hada_w1_b|hada_w2_b|lokr_w1_b|lokr_w2_b)\b")
 #: Keys of a LoRA, of LyCORIS' LoHa and LoKr, and of their variants without a first factor.
-_LORA_KEY = re.compile(r"lora_|lora\.|hada_|lokr_|lycoris_|\.diff(_b)?$|\.[wb]_norm$")
+_LORA_KEY = re.compile(r"lora_|lora[12]?\.|hada_|lokr_|lycoris_|\.diff(_b)?$|\.[wb]_norm$")
 #: How keys of text encoders begin; ComfyUI's ``clip_l`` is SD 1's and SDXL's first one, ``clip_h`` is SD 2's.
 #: Only SDXL has a second one.
 _SECOND_ENCODER = ("text_encoder_2.", "lora_te2_", "text_encoders.clip_g.")

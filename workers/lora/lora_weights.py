@@ -22,7 +22,7 @@ class LoraWeights:
     @cached_property
     def nbytes(self) -> int:
         """Memory of all tensors."""
-        return sum(delta.nbytes for _, delta in self.items())
+        return sum(tensor.nbytes for tensor in self._tensors())
 
     def items(self) -> Iterator[tuple[ParameterKey, WeightDelta]]:
         """All deltas by the parameter that they are added to."""
@@ -48,12 +48,14 @@ class LoraWeights:
         return self._replace(arena.tensors, arena)
 
     def _tensors(self) -> list[Tensor]:
-        return [tensor for _, delta in self.items() for tensor in delta.all_tensors()]
+        """Each once: modules that a file trains as one share a factor."""
+        every = (tensor for _, delta in self.items() for tensor in delta.all_tensors())
+        return list({id(tensor): tensor for tensor in every}.values())
 
     def _replace(self, tensors: Sequence[Tensor], arena: Arena | None) -> "LoraWeights":
-        new = iter(tensors)
+        new = {id(old): tensor for old, tensor in zip(self._tensors(), tensors, strict=True)}
         parts = {
-            part: {name: delta.replace_tensors(new) for name, delta in deltas.items()}
+            part: {name: delta.map_tensors(lambda old: new[id(old)]) for name, delta in deltas.items()}
             for part, deltas in self.parts.items()
         }
         return replace(self, parts=parts, arena=arena)

@@ -6,13 +6,21 @@ from typing import NamedTuple, Protocol
 from torch import nn
 
 
+class FileRows(NamedTuple):
+    """The rows of a module in a file that are those of one of the model's, in the order of the model."""
+
+    pieces: tuple[slice, ...]  # each with start and stop
+    total: int  # rows of the module in the file
+
+
 class LoraTarget(NamedTuple):
     """A module of a part of the model, as the model names it."""
 
     part: str
     name: str
-    #: Of the file's module, where it trains several of the model's as one (a fused qkv); None: all of them.
-    rows: slice | None = None
+    #: Where the file's module is several of the model's as one (a fused qkv), or has its rows in another
+    #: order; None: the file has the module's own rows.
+    rows: FileRows | None = None
 
 
 class LoraTargets(Protocol):

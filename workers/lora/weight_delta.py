@@ -1,6 +1,6 @@
 """What one LoRA file adds to one weight, and how a weight is written with several such deltas."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,7 +8,8 @@ from torch import Size, Tensor
 
 from workers.devices.selection import find_device
 from workers.lora.formats.formats import build_matrix
-from workers.lora.formats.matrices import Matrix, ScratchBuffers
+from workers.lora.formats.matrices import Matrix, ScratchBuffers, SelectedRows
+from workers.lora.targets import FileRows
 
 #: A part of the model and a parameter in it.
 ParameterKey = tuple[str, str]
@@ -28,6 +29,7 @@ class WeightDelta:
     shape: Size  # of the weight
     scaling: float
     magnitude: Tensor | None = None  # (out, 1), or (1, in) in LyCORIS' first DoRA
+    rows: FileRows | None = None  # of the matrix that ``tensors`` make up, those of the weight; None: all
 
     @property
     def nbytes(self) -> int:
@@ -36,16 +38,16 @@ class WeightDelta:
 
     def matrix(self) -> Matrix:
         """The matrix, in float32: built only while the weight is written."""
-        ranked = build_matrix(self.tensors, self.shape)
+        ranked = build_matrix(self.tensors, matrix_shape(self.shape, self.rows))
         assert ranked is not None  # it was when the file was parsed
-        return ranked.matrix
+        return ranked.matrix if self.rows is None else SelectedRows(ranked.matrix, self.rows.pieces)
 
-    def replace_tensors(self, tensors: Iterator[Tensor]) -> "WeightDelta":
-        """The same with the next of ``tensors`` in place of its own, in the order of `all_tensors`."""
+    def map_tensors(self, replacement: Callable[[Tensor], Tensor]) -> "WeightDelta":
+        """The same with another tensor in place of each."""
         return replace(
             self,
-            tensors={role: next(tensors) for role in self.tensors},
-            magnitude=None if self.magnitude is None else next(tensors),
+            tensors={role: replacement(tensor) for role, tensor in self.tensors.items()},
+            magnitude=None if self.magnitude is None else replacement(self.magnitude),
         )
 
     def all_tensors(self) -> Iterator[Tensor]:
@@ -53,6 +55,11 @@ class WeightDelta:
         yield from self.tensors.values()
         if self.magnitude is not None:
             yield self.magnitude
+
+
+def matrix_shape(shape: Size, rows: FileRows | None) -> Size:
+    """The shape of what a file trains, of which a weight of ``shape`` has ``rows``."""
+    return shape if rows is None else Size((rows.total, *shape[1:]))
 
 
 #: Deltas of one weight with their scales, in the order in which they are added.

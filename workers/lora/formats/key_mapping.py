@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 #: The end of a key says the tensor's role; what precedes it is the module, in any style.
 _FACTOR = re.compile(r"[._]lora(_linear_layer)?[._](A|down|B|up|mid)(\.\w+)?\.(weight|bias)$")
+#: XLabs numbers the factors of Flux's two streams, image and text: the number is part of the module's name.
+_NUMBERED_FACTOR = re.compile(r"(?<=_lora[12])\.(down|up)\.weight$")
 _MAGNITUDE = re.compile(r"\.lora_magnitude_vector(\.\w+)?(\.weight)?$")
 _LYCORIS = re.compile(
     r"\.(alpha|dora_scale|diff|diff_b|w_norm|b_norm|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2)(\.weight)?$"
@@ -37,6 +39,8 @@ def _role(key: str) -> tuple[str, str] | None:
     """The module's name in the file, and the tensor's role."""
     if match := _FACTOR.search(key):
         role = _FACTOR_ROLES[match[2]] + ("_bias" if match[4] == "bias" else "")
+    elif match := _NUMBERED_FACTOR.search(key):
+        role = _FACTOR_ROLES[match[1]]
     elif match := _MAGNITUDE.search(key):
         role = "magnitude"
     elif match := _LYCORIS.search(key):

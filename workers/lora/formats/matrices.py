@@ -91,6 +91,24 @@ class FullMatrix:
         total.add_(self.matrix[rows], alpha=factor)
 
 
+@dataclass(frozen=True)
+class SelectedRows:
+    """Some rows of a matrix, the ``pieces`` one below the other: what cannot be divided is added in part."""
+
+    matrix: Matrix
+    pieces: tuple[slice, ...]
+
+    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: ScratchBuffers) -> None:
+        begin = 0  # of a piece, among the selected rows
+        for piece in self.pieces:
+            end = begin + piece.stop - piece.start
+            first, last = max(begin, rows.start), min(end, rows.start + len(total))
+            if first < last:
+                target, shift = total[first - rows.start : last - rows.start], piece.start - begin
+                self.matrix.add_to(target, slice(first + shift, last + shift), factor, scratch)
+            begin = end
+
+
 def tensors_of(delta: Matrix) -> Iterator[Tensor]:
     """All tensors that a matrix consists of."""
-    yield from vars(delta).values()
+    yield from tensors_of(delta.matrix) if isinstance(delta, SelectedRows) else vars(delta).values()

@@ -18,22 +18,14 @@ from workers.lora.formats.parse_errors import parse_errors_as_invalid
 from workers.lora.formats.tensor_file import hash_file, open_tensors, refuse_non_finite
 from workers.lora.lora_weights import LoraWeights
 from workers.lora.targets import LoraTarget, LoraTargets
-from workers.lora.weight_delta import WeightDelta
+from workers.lora.weight_delta import WeightDelta, matrix_shape
 
-#: Modules that files train: those with a weight, and maybe a bias.
-_TRAINABLE = nn.Linear | nn.Conv2d | nn.LayerNorm | nn.GroupNorm | nn.Embedding
 #: Roles of tensors that are added to a bias.
 _BIAS_ROLES = ("b_bias", "diff_b")
-#: Roles that can be divided, and whether their rows are those of the weight.
-_ROWS = {
-    "a": False,
-    "alpha": False,
-    "b": True,
-    "b_bias": True,
-    "diff": True,
-    "diff_b": True,
-    "magnitude": True,
-}
+#: Roles of tensors whose rows are those of what they change.
+_ROWS = {"b", "b_bias", "diff", "diff_b", "magnitude", "dora_scale"}
+#: How the others begin that together make up all rows: of their product a weight takes its own.
+_PRODUCTS = ("hada_", "lokr_")
 
 
 def read_lora(
@@ -121,7 +113,7 @@ def _find(model: nn.Module | None, target: LoraTarget) -> tuple[LoraTarget, nn.M
             module = model.get_submodule(spelling) if model is not None else None
         except AttributeError:
             continue
-        if isinstance(module, _TRAINABLE) and module.weight is not None:
+        if module is not None and isinstance(getattr(module, "weight", None), nn.Parameter):
             return target._replace(name=spelling), module
     return None
 
@@ -130,9 +122,15 @@ def _rows_of(target: LoraTarget, keys: Mapping[str, str], read: Mapping[str, Ten
     """The tensors of a group as far as they are about ``target``: some rows of what they change."""
     if target.rows is None:
         return dict(read)
-    unknown = read.keys() - _ROWS.keys()
-    refuse_keys("train several modules as one, in a form that cannot be divided", (keys[r] for r in unknown))
-    return {role: tensor[target.rows] if _ROWS[role] else tensor for role, tensor in read.items()}
+    pieces, total = target.rows
+    own = dict(read)
+    for role in _ROWS & read.keys():
+        tensor = read[role]
+        if not tensor.shape or len(tensor) != total:
+            _refuse_shapes({keys[role]: tensor}, f"{target.name} has some of {total} rows")
+        rows = [tensor[piece] for piece in pieces]
+        own[role] = rows[0] if len(rows) == 1 else torch.cat(rows)
+    return own
 
 
 def _deltas(
@@ -148,17 +146,21 @@ def _deltas(
     deltas = {}
     scaling = 1.0
     core = {role: tensor for role, tensor in read.items() if role not in EXTRA_ROLES}
+    rows = target.rows if any(role.startswith(_PRODUCTS) for role in core) else None
     if "alpha" in read and read["alpha"].numel() != 1:
         _refuse_shapes({keys["alpha"]: read["alpha"]}, "an alpha is one number")
     if core:
-        ranked = build_matrix({role: tensor.to("meta") for role, tensor in core.items()}, shape)
+        whole = matrix_shape(shape, rows)
+        ranked = build_matrix({role: tensor.to("meta") for role, tensor in core.items()}, whole)
         if ranked is None:
             _refuse_shapes(
-                {keys[role]: tensor for role, tensor in core.items()}, f"its module {tuple(shape)}"
+                {keys[role]: tensor for role, tensor in core.items()}, f"its module {tuple(whole)}"
             )
         if ranked.rank is not None:
             scaling = config.scaling(keys.get("alpha", target.name), ranked.rank, read.get("alpha"))
-        deltas[f"{target.name}.weight"] = WeightDelta(core, shape, scaling, _magnitude(shape, keys, read))
+        deltas[f"{target.name}.weight"] = WeightDelta(
+            core, shape, scaling, _magnitude(shape, keys, read), rows
+        )
     for role in _BIAS_ROLES:
         if role in read:
             trained = read[role]
