@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from shared.errors import InvalidLora, LoraUnavailable, NonFiniteWeights
 from tests.tiny_models import make_pipeline
+from tests.tiny_transformers import make_flux
+from workers.families.flux.lora_targets import flux_lora_targets
 from workers.families.unet import lora_targets
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats import parser
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
+from workers.lora.targets import LoraTargets
 
 MODULES = {
     "linear": "mid_block.attentions.0.transformer_blocks.0.attn2.to_k",
@@ -69,6 +72,42 @@ def kinds(models: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
     made["norm"] = {f"{norm}.w_norm": torch.ones(32), f"{norm}.b_norm": torch.ones(32)}
     return made
 
+
+@pytest.fixture(scope="module")
+def flux_models() -> dict[str, nn.Module]:
+    pipe = make_flux(layers=(1, 1))
+    return {part: getattr(pipe, part) for part in ("transformer", "text_encoder", "text_encoder_2")}
+
+
+#: Of Flux: what several modules share, halves in another order, and every way to spell a name.
+FLUX = {
+    "fused": {
+        "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": torch.ones(2, 32),
+        "lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight": torch.ones(96, 2),
+        "lora_unet_double_blocks_0_img_attn_qkv.alpha": torch.tensor(1.0),
+        "lora_unet_double_blocks_0_img_attn_qkv.dora_scale": torch.ones(96, 1),
+    },
+    "fused lokr": {
+        "lycoris_single_blocks_0_linear1.lokr_w1": torch.ones(7, 2),
+        "lycoris_single_blocks_0_linear1.lokr_w2_a": torch.ones(32, 2),
+        "lycoris_single_blocks_0_linear1.lokr_w2_b": torch.ones(2, 16),
+        "lycoris_single_blocks_0_linear1.diff_b": torch.ones(224),
+    },
+    "swapped": {
+        "final_layer.adaLN_modulation.1.lora_A.weight": torch.ones(2, 32),
+        "final_layer.adaLN_modulation.1.lora_B.weight": torch.ones(64, 2),
+        "final_layer.adaLN_modulation.1.lora_B.bias": torch.ones(64),
+    },
+    "xlabs": {
+        "double_blocks.0.processor.qkv_lora2.down.weight": torch.ones(2, 32),
+        "double_blocks.0.processor.qkv_lora2.up.weight": torch.ones(96, 2),
+    },
+    "T5": {
+        "text_encoders.t5xxl.transformer.encoder.final_layer_norm.diff": torch.ones(24),
+        "lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_down.weight": torch.ones(2, 24),
+        "lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_up.weight": torch.ones(24, 2),
+    },
+}
 
 SHAPES = st.lists(st.integers(0, 5), max_size=5)
 DTYPES = st.sampled_from(
@@ -129,12 +168,33 @@ def test_a_mutated_file_is_parsed_or_refused(
     caplog: pytest.LogCaptureFixture,
     data: st.DataObject,
 ) -> None:
-    sound = kinds(models)
+    parse_and_patch(models, UNetLoraTargets(models), kinds(models), write, caplog, data)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_a_mutated_file_of_a_transformer_is_parsed_or_refused(
+    flux_models: dict[str, nn.Module],
+    write: Callable[..., Path],
+    caplog: pytest.LogCaptureFixture,
+    data: st.DataObject,
+) -> None:
+    parse_and_patch(flux_models, flux_lora_targets(flux_models), FLUX, write, caplog, data)
+
+
+def parse_and_patch(
+    models: dict[str, nn.Module],
+    targets: LoraTargets,
+    sound: dict[str, dict[str, Tensor]],
+    write: Callable[..., Path],
+    caplog: pytest.LogCaptureFixture,
+    data: st.DataObject,
+) -> None:
     kind = data.draw(st.sampled_from(sorted(sound)))
     metadata = {"lora_adapter_metadata": data.draw(METADATA)} if data.draw(st.booleans()) else None
     file = write(mutated(sound[kind], data), metadata)
     try:
-        lora = read_lora(file, UNetLoraTargets(models))
+        lora = read_lora(file, targets)
     except InvalidLora as error:
         refusal = str(error)
         assert refusal
@@ -157,6 +217,13 @@ def test_the_sound_file_of_each_kind_is_parsed(
     models: dict[str, nn.Module], write: Callable[..., Path], kind: str
 ) -> None:
     assert read_lora(write(kinds(models)[kind]), UNetLoraTargets(models)).parts["unet"]
+
+
+@pytest.mark.parametrize("kind", FLUX)
+def test_the_sound_file_of_each_kind_is_parsed_for_a_transformer(
+    flux_models: dict[str, nn.Module], write: Callable[..., Path], kind: str
+) -> None:
+    assert read_lora(write(FLUX[kind]), flux_lora_targets(flux_models)).parts
 
 
 @pytest.mark.parametrize("rank", ["lora_down.weight", "lora_up.weight"])

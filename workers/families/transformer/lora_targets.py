@@ -1,0 +1,119 @@
+"""Which modules of a transformer and its text encoders a LoRA file trains, by any of their names.
+
+A module has the name that diffusers gives it, and mostly another that its authors do: theirs may be several
+of the model's as one. Files spell either with dots or with underscores, after one of the prefixes below.
+diffusers looks at a few keys of a file and takes the others to be of the same kind; here every key is looked
+up alone.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import nn
+
+from workers.lora.targets import FileRows, LoraTarget
+
+#: What may stand before the name of a transformer's module: diffusers', ComfyUI's and ai-toolkit's, kohya's,
+#: OneTrainer's, and the one that LyCORIS itself writes. Without any it is a name all the same.
+_TRANSFORMER = (
+    "transformer.",
+    "diffusion_model.",
+    "model.diffusion_model.",
+    "lora_unet_",
+    "lora_transformer_",
+    "lycoris_",
+)
+#: What PEFT writes before everything.
+_PEFT = "base_model.model."
+#: diffusers' older names of what a CLIP text encoder's attention has.
+_OLD_CLIP = {".q_proj": ".to_q", ".k_proj": ".to_k", ".v_proj": ".to_v", ".out_proj": ".to_out"}
+
+
+class OriginalModule(NamedTuple):
+    """A module as the model's authors name it, and the ones that the model has in its place."""
+
+    name: str
+    ours: tuple[str, ...]  # several: one below the other
+    swaps_halves: bool = False  # its rows are shift and scale, the model's are scale and shift
+
+
+#: Of a block, by its authors' names of them: the layers that the model has in their place.
+Layers = Mapping[str, str | tuple[str, ...]]
+#: A transformer's modules under its authors' names.
+OriginalModules = Callable[[nn.Module], Iterable[OriginalModule]]
+
+
+@dataclass(frozen=True)
+class TransformerLoraTargets:
+    """See `LoraTargets`; one part is ``transformer``."""
+
+    parts: Mapping[str, nn.Module]
+    original_modules: OriginalModules
+    #: The parts of text encoders by what stands before their modules' names, but for the part itself.
+    text_encoders: Mapping[str, str]
+
+    def find(self, groups: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, LoraTarget]]:
+        """See `LoraTargets`."""
+        prefixes = dict.fromkeys(_TRANSFORMER, "transformer") | {f"{part}.": part for part in self.parts}
+        prefixes |= {prefix: part for prefix, part in self.text_encoders.items() if part in self.parts}
+        names = {part: self._names(part) for part in self.parts}
+        for stem in groups:
+            name = stem.removeprefix(_PEFT)
+            prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
+            part = prefixes.get(prefix, "transformer")
+            for target in names[part].get(name.removeprefix(prefix), ()):
+                yield stem, target
+
+    def _names(self, part: str) -> dict[str, tuple[LoraTarget, ...]]:
+        """What each name in a file means in ``part``, spelt with dots and with underscores."""
+        model = self.parts[part]
+        modules = _modules(model)
+        dotted: dict[str, tuple[LoraTarget, ...]] = {}
+        if part == "transformer":
+            dotted = {one.name: _targets(one, modules) for one in self.original_modules(model)}
+        for name in modules:
+            dotted |= dict.fromkeys(_spellings(part, name), (LoraTarget(part, name),))
+        return {name.replace(".", "_"): targets for name, targets in dotted.items()} | dotted
+
+
+def stack(theirs: str, ours: str, layers: Layers) -> Iterator[OriginalModule]:
+    """The ``layers`` of a block that its authors call ``theirs``."""
+    for name, inner in layers.items():
+        names = (inner,) if isinstance(inner, str) else inner
+        yield OriginalModule(f"{theirs}.{name}", tuple(f"{ours}.{name}" for name in names))
+
+
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Those with a weight of their own, by name."""
+    own = {name for name, _ in model.named_parameters()}
+    return {name: module for name, module in model.named_modules() if f"{name}.weight" in own}
+
+
+def _targets(original: OriginalModule, modules: Mapping[str, nn.Module]) -> tuple[LoraTarget, ...]:
+    """The modules in its place; none where the model lacks them, as the last block of some does."""
+    if not all(name in modules for name in original.ours):
+        return ()
+    heights = [len(modules[name].get_parameter("weight")) for name in original.ours]
+    total = sum(heights)
+    if original.swaps_halves:
+        halves = slice(total // 2, total), slice(0, total // 2)
+        return (LoraTarget("transformer", original.ours[0], FileRows(halves, total)),)
+    if len(original.ours) == 1:
+        return (LoraTarget("transformer", original.ours[0]),)
+    ends = [sum(heights[: i + 1]) for i in range(len(heights))]
+    return tuple(
+        LoraTarget("transformer", name, FileRows((slice(end - height, end),), total))
+        for name, height, end in zip(original.ours, heights, ends, strict=True)
+    )
+
+
+def _spellings(part: str, name: str) -> Iterator[str]:
+    """transformers 5 dropped the level ``text_model`` of text encoders, which files name."""
+    yield name
+    if part == "transformer":
+        return
+    bare = name.removeprefix("text_model.")
+    old = next((bare.removesuffix(end) + was for end, was in _OLD_CLIP.items() if bare.endswith(end)), bare)
+    for spelling in (bare, old):
+        yield from (spelling, f"text_model.{spelling}")
