@@ -16,6 +16,7 @@ FOLDERS_OF_THEIR_OWN = {"console", "fleet", "fuzz", "parity"}
 SEVERAL_MODULES = {
     "tests/api/compat/openai/test_node_client.py",
     "tests/api/middleware/test_malformed.py",
+    "tests/api/submission/checks/test_transformers.py",
     "tests/api/submission/test_replay.py",
     "tests/api/test_full_disk.py",
     "tests/api/test_isolation.py",
@@ -24,10 +25,12 @@ SEVERAL_MODULES = {
     "tests/infra/bench/test_main.py",
     "tests/infra/cli/test_main.py",
     "tests/infra/docs/test_docs.py",
+    "tests/infra/docs/test_family_tables.py",
     "tests/infra/emoji/test_control_images.py",
     "tests/infra/emoji/test_weights.py",
     "tests/infra/setup/test_node_and_chromium.py",
     "tests/infra/tiny_models/test_pipelines.py",
+    "tests/shared/catalog/test_family_defaults.py",
     "tests/shared/jobs/test_job_machine.py",
     "tests/shared/jobs/test_records.py",
     "tests/shared/jobs/test_tenants.py",
@@ -63,6 +66,7 @@ SEVERAL_MODULES = {
     "tests/workers/unet/test_lora_loading.py",
     "tests/workers/unet/test_old_versions.py",
     "tests/workers/unet/test_patched_between_jobs.py",
+    "tests/workers/unet/timesteps/test_flow_match.py",
     "tests/workers/webhooks/test_kills.py",
 }
 

@@ -1,6 +1,7 @@
 """`/v1/models` and `/v1/controlnets`: the catalog, schedulers, preprocessors, and live workers."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
@@ -21,9 +22,9 @@ from api.schemas.problems import error_responses
 from api.services import Services
 from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.catalog.preprocessors import PREPROCESSORS
-from shared.catalog.schedulers import SCHEDULERS, StepLimits, step_limits
+from shared.catalog.schedulers import SCHEDULERS, StepLimits, schedulers_of, step_limits
 from shared.errors import NotFound
-from shared.families.base import ModelSignature
+from shared.families.base import MODES, FamilyFacts, Mode, ModelSignature
 from shared.registry.workers import Heartbeat, WorkerKind, live_workers
 
 #: Limits that hold for every model.
@@ -61,8 +62,11 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 **entry.model_dump(exclude={"source", "width", "height", *LoadOptions.model_fields}),
                 **_size(entry, services.families.default_size(name)),
                 signature=_or_none(services.families.signature(name)),
-                schedulers=list(SCHEDULERS),
-                step_limits=_limits(services.families.scheduler_config(name)),
+                **_family(services.families.facts(name)),
+                size_multiple=services.families.size_multiple(name),
+                step_limits=_limits(
+                    _schedulers(services.families.facts(name)), services.families.scheduler_config(name)
+                ),
                 controlnets=catalog.controlnets_of(name),
                 **_workers("unet", workers, name),
             )
@@ -110,8 +114,28 @@ def _preprocessors() -> list[PreprocessorResponse]:
     ]
 
 
-def _limits(config: dict[str, Any] | None) -> dict[str, StepLimitsResponse]:
-    known = {scheduler: step_limits(scheduler, config) for scheduler in SCHEDULERS}
+def _family(facts: FamilyFacts | None) -> dict[str, Any]:
+    """What the family of a model takes: of one that is not known before it is loaded, everything."""
+    modes, controlnet_modes = (facts.modes, facts.controlnet_modes) if facts else (MODES, MODES)
+    tokens = facts.text_tokens if facts else None
+    return {
+        "family": facts and facts.name,
+        "fields": facts and sorted(facts.fields),
+        "prompt_syntaxes": facts and sorted(facts.prompt_syntaxes),
+        "modes": [mode for mode in get_args(Mode) if mode in modes],
+        "controlnet_modes": [mode for mode in get_args(Mode) if mode in controlnet_modes],
+        "true_cfg_scale": facts.true_cfg_scale if facts and "true_cfg_scale" in facts.fields else None,
+        "max_sequence_length": tokens and tokens.default,
+        "schedulers": _schedulers(facts),
+    }
+
+
+def _schedulers(facts: FamilyFacts | None) -> list[str]:
+    return list(SCHEDULERS if facts is None else schedulers_of(facts))
+
+
+def _limits(schedulers: Sequence[str], config: dict[str, Any] | None) -> dict[str, StepLimitsResponse]:
+    known = {scheduler: step_limits(scheduler, config) for scheduler in schedulers}
     return {name: StepLimitsResponse(**own._asdict()) for name, own in known.items() if own != ANY}
 
 

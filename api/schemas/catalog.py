@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from shared.families.base import Mode
+
 
 class StepLimitsResponse(BaseModel):
     """How many steps a scheduler supports when a job has no input image."""
@@ -26,6 +28,17 @@ class ModelResponse(BaseModel):
     )
     width: int | None = Field(description="of images whose job sets none; null: not known until it is loaded")
     height: int | None
+    family: str | None = Field(description="its name in catalogs; null: not known until it is loaded")
+    fields: list[str] | None = Field(
+        description="those that this model takes, of the fields of a job that not every family does; null:"
+        " not known until it is loaded, when the worker refuses those that it does not take"
+    )
+    prompt_syntaxes: list[str] | None = Field(description="of a job's `prompt_syntax`; null: not known")
+    modes: list[Mode] = Field(description="its jobs begin from texts alone, an image, an image and a mask")
+    controlnet_modes: list[Mode] = Field(description="the same of jobs with ControlNets")
+    size_multiple: int = Field(description="width and height must be divisible by it")
+    true_cfg_scale: float | None = Field(description="of jobs that do not say it; null: it has no such field")
+    max_sequence_length: int | None = Field(description="the same")
     schedulers: list[str]
     step_limits: dict[str, StepLimitsResponse] = Field(
         description="by scheduler, where this model's scheduler config is stricter than `schedulers`"
@@ -59,7 +72,7 @@ class OpenAIModel(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The base models of the catalog, and the schedulers, which work with all of them."""
+    """The base models of the catalog, and all schedulers; each model names those that it takes."""
 
     models: list[ModelResponse]
     schedulers: list[SchedulerResponse]

@@ -177,13 +177,6 @@ class JobRequest(RequestFields, JobOptions):
             )
         return self
 
-    @model_validator(mode="after")
-    def _exact_is_whole(self) -> "JobRequest":
-        if self.latent_parallelism == "on" and self.lora_loading.mode != "bounded":
-            mode = self.lora_loading.mode
-            raise ValueError(f"latent_parallelism 'on' splits what lora_loading.mode {mode!r} keeps whole")
-        return self
-
 
 def _give_each_controlnet(given: dict[str, Any], name: str, field: str, value: Any) -> str | None:
     """Write ``value``, or an item of it, into each of the ControlNets in ``given``; returns what is wrong."""

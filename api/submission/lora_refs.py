@@ -54,8 +54,7 @@ def _check(name: str, stat: ObjectStat, info: LoraInfo, model: str, services: Se
     if stat.size_bytes > limit:
         raise InvalidLora(f"LoRA {name!r} has {stat.size_bytes} bytes, the limit is {limit}")
     signature = services.families.signature(model)
-    width = None if signature is None else signature.text_width
-    why = None if width is None else incompatibility(info, width)
+    why = None if signature is None else incompatibility(info, signature)
     if why is not None:
         raise InvalidLora(f"LoRA {name!r} {why}: it does not fit {model!r}")
 

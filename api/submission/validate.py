@@ -41,11 +41,12 @@ def validate(request: JobRequest, services: Services) -> ValidRequest:
     steps = check_steps(
         request, model, scheduler, services.families.scheduler_config(name), limit=settings.max_steps
     )
-    strength = check_strength(request, steps)
+    strength = check_strength(request, steps, scheduler)
     seed, num_images = check_seeds(request, limit=settings.max_images)
     check_size(request, limit_px=side_limit_px(request.output_format, settings.max_side_px))
     quality = check_quality(request)
-    check_family(request, services, name)
+    guidance_scale = model.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    check_family(request, services, name, scheduler=scheduler, guidance_scale=guidance_scale)
     guess_mode = check_controlnets(request, services, name)
     check_loras(request, steps)
     default_width, default_height = (model.width, model.height) if request.image is None else (None, None)
@@ -56,7 +57,7 @@ def validate(request: JobRequest, services: Services) -> ValidRequest:
         width=request.width or default_width,
         height=request.height or default_height,
         num_inference_steps=steps,
-        guidance_scale=model.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        guidance_scale=guidance_scale,
         scheduler=scheduler,
         seed=seed,
         num_images=num_images,

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from shared.catalog.entries import NO_CONTROLNETS, SINGLE_FILE, Catalog, locate
+from shared.catalog.entries import NO_CONTROLNETS, SINGLE_FILE, Catalog, ModelEntry, locate
 from shared.catalog.error_messages import CatalogErrors, file_error, source_error
 from shared.catalog.model_families import ModelFamilies
 from shared.catalog.scheduler_aliases import canonical_name
-from shared.catalog.schedulers import SCHEDULERS, step_limits
+from shared.catalog.schedulers import SCHEDULERS, schedulers_of, step_limits
+from shared.families.base import FamilyFacts
 from shared.settings import Settings
 from shared.validation_messages import did_you_mean, nearest, quoted
 
@@ -39,6 +40,7 @@ def read_catalog(path: Path, settings: Settings | None = None) -> Catalog:
         raise errors.from_pydantic(error.errors(), tables) from None
     _check_names(catalog, errors)
     _check_sources(path, catalog, errors)
+    catalog = _with_family_defaults(path, catalog)
     _check_defaults(path, catalog, errors, settings)
     return _with_families(path, catalog, errors)
 
@@ -114,6 +116,18 @@ def _check_source(
         raise errors.at(keys, why)
 
 
+def _with_family_defaults(path: Path, catalog: Catalog) -> Catalog:
+    """Give each model what its entry leaves out and its family decides."""
+    families = ModelFamilies(path, catalog)
+    models = {}
+    for name, model in catalog.models.items():
+        facts = families.facts(name)
+        own = {} if facts is None else facts.defaults._asdict()
+        left_out = {key: value for key, value in own.items() if key not in model.model_fields_set}
+        models[name] = model.model_copy(update=left_out)
+    return catalog.model_copy(update={"models": models})
+
+
 def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, settings: Settings | None) -> None:
     """Check each model's defaults against the limits that hold for a job."""
     families = ModelFamilies(path, catalog)
@@ -124,6 +138,7 @@ def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, setting
             hint = f"did you mean {near}?" if near else f"known are {', '.join(SCHEDULERS)}"
             why = f"{quoted(model.scheduler)} is unknown; {hint}"
             raise errors.at(("models", name, "scheduler"), why)
+        _check_fits_family(name, model, families.facts(name), errors)
         own = step_limits(model.scheduler, families.scheduler_config(name))
         limits = [("num_inference_steps", own.max_steps, f"scheduler {model.scheduler}")]
         if settings is not None:
@@ -140,6 +155,23 @@ def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, setting
             least = f"scheduler {model.scheduler} takes at least {own.min_steps}"
             why = f"is {model.num_inference_steps}; {least}"
             raise errors.at(("models", name, "num_inference_steps"), why)
+
+
+def _check_fits_family(
+    name: str, model: ModelEntry, facts: FamilyFacts | None, errors: CatalogErrors
+) -> None:
+    """Check the scheduler and the sides of a model's images; nothing of a model whose family is not known."""
+    if facts is None:
+        return
+    schedulers = schedulers_of(facts)
+    if model.scheduler not in schedulers:
+        why = f"{quoted(model.scheduler)} is not for {facts.label}; it takes {', '.join(schedulers)}"
+        raise errors.at(("models", name, "scheduler"), why)
+    for side in ("width", "height"):
+        value = getattr(model, side)
+        if value is not None and value % facts.size_multiple:
+            why = f"is {value}; of {facts.label} it must be a multiple of {facts.size_multiple}"
+            raise errors.at(("models", name, side), why)
 
 
 def _with_families(path: Path, catalog: Catalog, errors: CatalogErrors) -> Catalog:

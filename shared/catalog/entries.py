@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from shared.families.base import DEFAULTS
 from shared.families.registry import names
 
 #: A source that starts with this is a Hugging Face hub id; any other is a path that must exist.
@@ -68,9 +69,10 @@ class ModelEntry(LoadOptions):
 
     source: str
     dtype: Dtype = "float32"
-    scheduler: str = "ddim"
-    num_inference_steps: int = Field(30, ge=1)
-    guidance_scale: float = Field(7.5, ge=0, le=100, allow_inf_nan=False)
+    #: Defaults of jobs; those that the catalog leaves out are the family's (`read_catalog`), if it is known.
+    scheduler: str = DEFAULTS.scheduler
+    num_inference_steps: int = Field(DEFAULTS.num_inference_steps, ge=1)
+    guidance_scale: float = Field(DEFAULTS.guidance_scale, ge=0, le=100, allow_inf_nan=False)
     engine: EngineName = "eager"
     width: int | None = Field(None, ge=8, multiple_of=8)
     height: int | None = Field(None, ge=8, multiple_of=8)

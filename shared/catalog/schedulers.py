@@ -2,13 +2,18 @@
 
 Names are those of diffusers' own table (docs/api/schedulers/overview), with its noise schedules as
 suffixes. Tests compare all of this with diffusers itself. Left out are classes made for other models
-(EDM's preconditioning, flow matching, IPNDM's own timesteps), the parallel variants of DDIM and DDPM,
+(EDM's preconditioning, IPNDM's own timesteps), the parallel variants of DDIM and DDPM,
 which give the same images, and ``DPMSolverSDE``: its noise comes from ``torchsde`` (no release since 2023)
 and not from the pipeline's generators, so that a seed does not determine the image.
+
+Models are trained to predict noise, or to match a flow: each kind has schedulers of its own, and which of
+them a model takes its family says (`schedulers_of`).
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from shared.families.base import FamilyFacts
 
 #: The largest number of steps of any scheduler.
 MAX_STEPS = 1000
@@ -25,6 +30,24 @@ class SchedulerClass(NamedTuple):
     name: str
     options: dict[str, Any]
     takes: frozenset[str] = frozenset()
+    #: The option that a model's ``shift`` is given as, of flow matching; None: it has none.
+    shift_option: str | None = None
+    #: Whether it can begin from an image: diffusers' pipelines do so with ``scale_noise`` for flow matching.
+    begins_from_image: bool = True
+
+    @property
+    def matches_flow(self) -> bool:
+        """Whether it is for models that were trained to match a flow."""
+        return self.shift_option is not None
+
+    def skipped_steps(self, count: int, strength: float) -> int:
+        """How many of ``count`` steps a job does not run that begins from an image.
+
+        diffusers' ``get_timesteps`` rounds down what is left; with flow matching, what is not.
+        """
+        if self.matches_flow:
+            return int(max(count - min(count * strength, count), 0))
+        return count - min(int(count * strength), count)
 
 
 _SDE: dict[str, Any] = {"algorithm_type": "sde-dpmsolver++"}
@@ -73,9 +96,42 @@ _EXPONENTIAL = {
 _BETA = {f"{name}_beta": _scheduled(name, use_beta_sigmas=True, **_linspace(name)) for name in _SCHEDULED}
 _LU = {f"{name}_lu": _scheduled(name, use_lu_lambdas=True) for name in ("dpmpp_2m", "dpmpp_2m_sde")}
 
-SCHEDULERS: dict[str, SchedulerClass] = dict(
-    sorted({**_PLAIN, **_KARRAS, **_EXPONENTIAL, **_BETA, **_LU}.items())
-)
+_DIFFUSION = {**_PLAIN, **_KARRAS, **_EXPONENTIAL, **_BETA, **_LU}
+
+_FLOW: dict[str, Any] = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+
+
+def _flow_match(name: str, takes: frozenset[str] = frozenset(), **options: Any) -> SchedulerClass:
+    return SchedulerClass(f"FlowMatch{name}Scheduler", options, takes, shift_option="shift")
+
+
+def _with_flow_sigmas(name: str) -> SchedulerClass:
+    return SchedulerClass(name, _FLOW, shift_option="flow_shift", begins_from_image=False)
+
+
+_FLOW_MATCH = {
+    "dpmpp_2m_flow": _with_flow_sigmas("DPMSolverMultistepScheduler"),
+    "flow_match_euler": _flow_match("EulerDiscrete", frozenset({"sigmas"})),
+    "flow_match_euler_beta": _flow_match("EulerDiscrete", use_beta_sigmas=True),
+    "flow_match_euler_exponential": _flow_match("EulerDiscrete", use_exponential_sigmas=True),
+    "flow_match_euler_karras": _flow_match("EulerDiscrete", use_karras_sigmas=True),
+    "flow_match_heun": _flow_match("HeunDiscrete"),
+    "flow_match_lcm": _flow_match("LCM", frozenset({"sigmas"})),
+    "unipc_flow": _with_flow_sigmas("UniPCMultistepScheduler"),
+}
+
+SCHEDULERS: dict[str, SchedulerClass] = dict(sorted({**_DIFFUSION, **_FLOW_MATCH}.items()))
+#: Names of those for models that were trained to predict noise, or ``v``.
+DIFFUSION_SCHEDULERS = tuple(sorted(_DIFFUSION))
+#: Names of those for models that were trained to match a flow.
+FLOW_MATCH_SCHEDULERS = tuple(sorted(_FLOW_MATCH))
+
+
+def schedulers_of(facts: FamilyFacts) -> tuple[str, ...]:
+    """The names of those that models of a family can use."""
+    own = FLOW_MATCH_SCHEDULERS if facts.matches_flow else DIFFUSION_SCHEDULERS
+    return tuple(name for name in own if name not in facts.unused_schedulers)
+
 
 #: By the noise that a model was trained with: the largest number of steps for which the first two timesteps
 #: of a multistep scheduler's beta schedule differ. It depends on rounding to the last bit, so it is measured.

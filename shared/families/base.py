@@ -17,6 +17,9 @@ Config = Mapping[str, Any]
 #: How diffusers computes guidance: both branches as one batch of twice the rows, or one forward after the
 #: other. Only of the second kind is a step that is split over two workers bit-equal to a whole one.
 GuidanceBatches = Literal["one_batch", "two_forwards"]
+#: What a job generates from: its texts alone, an image as well, or an image and a mask.
+Mode = Literal["text", "image", "mask"]
+MODES: frozenset[Mode] = frozenset({"text", "image", "mask"})
 
 
 class ModelSignature(NamedTuple):
@@ -40,6 +43,10 @@ class ControlNetTraits(NamedTuple):
     control_types: int = 0  # of a union of ControlNets; 0: an ordinary ControlNet
     #: What it gives its base models (`ControlPlan.wanted`): diffusers sums what several give.
     residuals: tuple[int, ...] = ()
+    #: How the residuals spread over the base model's blocks, for people; only those of one are summed right.
+    layout: str = ""
+    #: It was trained to inpaint: beside the control image it is shown a mask.
+    takes_mask: bool = False
 
 
 class ControlPlan(NamedTuple):
@@ -51,6 +58,24 @@ class ControlPlan(NamedTuple):
     def wanted(self) -> tuple[int, ...]:
         """The residuals that are read at all, each once, in the order in which they are first needed."""
         return tuple(dict.fromkeys(index for index in self.places if index is not None))
+
+
+class ModelDefaults(NamedTuple):
+    """Defaults of a model's jobs, as the family's pipeline in diffusers has them."""
+
+    scheduler: str
+    num_inference_steps: int
+    guidance_scale: float
+
+
+DEFAULTS = ModelDefaults("ddim", 30, 7.5)
+
+
+class TextTokens(NamedTuple):
+    """How many tokens of a prompt are read (``max_sequence_length``), and how many may be."""
+
+    default: int
+    limit: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +99,37 @@ class FamilyFacts(ABC):
     controlnet_layouts_vary: bool = False
     #: Parts that a LoRA may train.
     lora_parts: tuple[str, ...]
-    #: Fields of a job that other families may not have: `shared.jobs.options.FamilyOptions`.
+    #: Of the fields of a job that not every family takes (`shared.jobs.options.JobOptions.limited_fields`),
+    #: those that this one does.
     fields: frozenset[str] = frozenset()
     #: Which `shared.jobs.options.PromptSyntax` its text encoders can follow.
     prompt_syntaxes: frozenset[str] = frozenset({"plain"})
     #: Sides of an image must be divisible by this, in pixels.
     size_multiple: int = 8
     guidance_batches: GuidanceBatches = "one_batch"
+    #: Its models use schedulers of flow matching, or those of diffusion, all but the ``unused_schedulers``
+    #: (`shared.catalog.schedulers.schedulers_of`).
+    matches_flow: bool = False
+    unused_schedulers: frozenset[str] = frozenset()
+    #: What a model uses whose catalog entry does not say it.
+    defaults: ModelDefaults = DEFAULTS
+    #: Above which ``guidance_scale`` there is an unconditional branch; None: ``true_cfg_scale`` decides that.
+    guidance_begins_above: float | None = 1.0
+    #: ``true_cfg_scale`` of a job that does not say it.
+    true_cfg_scale: float = 1.0
+    #: Whether a negative prompt that no branch reads is refused, in place of being left unread.
+    refuses_unread_prompts: bool = False
+    #: Of families with the field ``max_sequence_length``.
+    text_tokens: TextTokens | None = None
+    #: Of what its jobs may generate, alone and with ControlNets: where diffusers has a pipeline.
+    modes: frozenset[Mode] = MODES
+    controlnet_modes: frozenset[Mode] = MODES
+    #: How many control images a job may have; None: as many as it likes.
+    max_controlnets: int | None = None
+    #: Whether diffusers sums the residuals of different ControlNets.
+    sums_controlnets: bool = True
+    #: Whether a row of a forward is computed as if it were alone: else rows are neither split nor batched.
+    rows_are_independent: bool = True
 
     @abstractmethod
     def is_family_of(self, config: Config) -> bool:
@@ -117,6 +166,14 @@ class FamilyFacts(ABC):
 
     def is_inpainting(self, config: Config) -> bool:
         """Whether the denoiser was trained to take a mask and a masked image beside the latents."""
+        return False
+
+    def fields_in(self, mode: Mode, *, has_controlnets: bool) -> frozenset[str]:
+        """Those of ``fields`` that a job of this kind takes: diffusers' pipelines for it may have fewer."""
+        return self.fields
+
+    def has_distilled_guidance(self, config: Config) -> bool:
+        """Whether the denoiser takes the guidance scale as an input, in place of an unconditional branch."""
         return False
 
     def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:

@@ -8,10 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from shared.families.base import Config, FamilyFacts
+from shared.families.flux import FLUX
+from shared.families.qwen_image import QWEN_IMAGE
+from shared.families.sd3 import SD3
 from shared.families.unet import SD1, SD2, SDXL
+from shared.families.z_image import Z_IMAGE
 
 #: In the order in which they are asked whether a config is theirs.
-BUILT_IN: tuple[FamilyFacts, ...] = (SDXL, SD2, SD1)
+BUILT_IN: tuple[FamilyFacts, ...] = (SDXL, SD2, SD1, FLUX, SD3, QWEN_IMAGE, Z_IMAGE)
 _families: dict[str, FamilyFacts] = {facts.name: facts for facts in BUILT_IN}
 
 
@@ -23,6 +27,11 @@ def families() -> tuple[FamilyFacts, ...]:
 def names() -> list[str]:
     """Their names, sorted."""
     return sorted(_families)
+
+
+def named(name: str) -> FamilyFacts | None:
+    """The family of that name."""
+    return _families.get(name)
 
 
 @contextmanager

@@ -23,8 +23,8 @@ _SDXL_ENCODERS = ("conditioner.embedders.",)
 _CONTROLNET_WORDS = ("controlnet_cond_embedding.", "input_hint_block.")
 #: What only SDXL's have: where pooled text and sizes enter.
 _SDXL_WORDS = ("add_embedding.", "label_emb.")
-#: What the names of Flux's and Stable Diffusion 3's weights have, and a UNet's have not.
-_TRANSFORMERS = ("double_blocks.0.img_attn.", "joint_blocks.")
+#: What the names of weights of transformers have, and those of a UNet have not.
+_TRANSFORMERS = ("double_blocks.0.img_attn.", "joint_blocks.", ".img_mod.", "context_refiner.")
 _REFINER = "it has one text encoder of SDXL's two: refiners are not served"
 
 
@@ -128,6 +128,7 @@ def _pipelines(*names: str) -> frozenset[str]:
 
 
 _PROMPT_SYNTAXES = frozenset({"plain", "a1111"})
+_FIELDS = frozenset({"guess_mode", "clip_skip", "guidance_rescale", "long_prompt"})
 _CONTROLNETS = ("ControlNetModel", "ControlNetUnionModel")
 _ONE_ENCODER: dict[str, Any] = {
     "label": "Stable Diffusion 1 or 2",
@@ -138,6 +139,7 @@ _ONE_ENCODER: dict[str, Any] = {
     "controlnet_classes": _CONTROLNETS,
     "lora_parts": ("unet", "text_encoder"),
     "prompt_syntaxes": _PROMPT_SYNTAXES,
+    "fields": _FIELDS,
     "addition_embed_type": None,
 }
 SD2 = UNetFacts(name="sd2", text_widths=(1024,), **_ONE_ENCODER)
@@ -152,18 +154,17 @@ SDXL = UNetFacts(
     controlnet_classes=_CONTROLNETS,
     lora_parts=("unet", "text_encoder", "text_encoder_2"),
     prompt_syntaxes=_PROMPT_SYNTAXES,
-    fields=frozenset(
-        {
-            "prompt_2",
-            "negative_prompt_2",
-            "original_size",
-            "crops_coords_top_left",
-            "target_size",
-            "negative_original_size",
-            "negative_crops_coords_top_left",
-            "negative_target_size",
-        }
-    ),
+    fields=_FIELDS
+    | {
+        "prompt_2",
+        "negative_prompt_2",
+        "original_size",
+        "crops_coords_top_left",
+        "target_size",
+        "negative_original_size",
+        "negative_crops_coords_top_left",
+        "negative_target_size",
+    },
     addition_embed_type="text_time",
     text_widths=None,
 )

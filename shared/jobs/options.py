@@ -3,14 +3,14 @@
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, Strict, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from shared.catalog.preprocessors import NONE
 from shared.image_files.formats import PNG, OutputFormat, OutputQuality
+from shared.jobs.families.options import UNET_FIELDS, FamilyOptions, set_fields
 from shared.jobs.lora_scales import Scale
 from shared.message_base import (
     MAX_IMAGES,
-    MAX_SIDE_PX,
     ConditioningScale,
     Finite,
     Fraction,
@@ -34,9 +34,6 @@ Precision = Literal["exact", "float16", "int8"]
 PromptSyntax = Literal["plain", "a1111"]
 #: Whether the two branches of classifier-free guidance may run on two workers.
 LatentParallelism = Literal["auto", "off", "on"]
-_Px = Annotated[int, Field(ge=0, le=MAX_SIDE_PX)]
-#: (height, width) in pixels, as diffusers counts them. JSON has lists, not tuples.
-Size = Annotated[tuple[_Px, _Px], Strict(False)]
 
 
 def check_option_value(value: Any) -> Any:
@@ -101,30 +98,6 @@ class LoraLoading(StrictMessage):
         return self
 
 
-class FamilyOptions(StrictMessage):
-    """Fields that only some model families take (`FamilyFacts.fields`).
-
-    Of SDXL: text of the second encoder's own, and sizes, (height, width) each.
-    """
-
-    prompt_2: Prompt | None = Field(None, description="default: prompt")
-    negative_prompt_2: Prompt | None = Field(None, description="default: negative_prompt")
-    original_size: Size | None = Field(None, description="default: the image's size")
-    crops_coords_top_left: Size = (0, 0)
-    target_size: Size | None = Field(None, description="default: the image's size")
-    negative_original_size: Size | None = Field(
-        None, description="with negative_target_size: of the unconditional branch"
-    )
-    negative_crops_coords_top_left: Size = (0, 0)
-    negative_target_size: Size | None = None
-
-    @property
-    def family_fields(self) -> list[str]:
-        """The fields of this kind that are set here."""
-        fields = FamilyOptions.model_fields
-        return [name for name, field in fields.items() if getattr(self, name) != field.default]
-
-
 class JobOptions(FamilyOptions):
     """Options that need no resolving. Names and meanings are diffusers'; defaults change nothing."""
 
@@ -165,9 +138,10 @@ class JobOptions(FamilyOptions):
     )
     sigmas: list[Annotated[Finite, Field(ge=0, le=MAX_SIGMA)]] | None = Field(
         None,
-        min_length=2,
+        min_length=1,
         max_length=TRAIN_TIMESTEPS + 1,
-        description="falling, the last is where it ends; in place of num_inference_steps",
+        description="falling; in place of num_inference_steps; the last is where it ends, but for flow"
+        " matching, where each step has one, of at most 1",
     )
     residual_precision: Precision = Field(
         "exact",
@@ -183,6 +157,11 @@ class JobOptions(FamilyOptions):
     output_quality: OutputQuality | None = Field(
         None, description="of `jpeg` and `webp`, as Pillow means it; default 95"
     )
+
+    @property
+    def limited_fields(self) -> list[str]:
+        """The fields set here that not every family takes: `FamilyOptions`, and some that UNets alone do."""
+        return set_fields(self, (*FamilyOptions.model_fields, *UNET_FIELDS))
 
     @field_validator("timesteps", "sigmas")
     @classmethod

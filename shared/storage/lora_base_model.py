@@ -8,8 +8,8 @@ from typing import Literal
 
 from shared.storage.safetensors_header import TensorInfo
 
-#: Families of base models by the width of their cross-attention.
-Family = Literal["sd1", "sd2", "sdxl"]
+Family = Literal["sd1", "sd2", "sdxl", "flux", "sd3", "qwen-image", "z-image"]
+#: Families of UNets by the width of their cross-attention.
 FAMILIES: Mapping[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 
 #: Projections of cross-attention from the text's embeddings: ``attn2.to_k``, kohya's ``attn2_to_k``.
@@ -29,7 +29,22 @@ _ARCHITECTURES: tuple[tuple[str, Family], ...] = (
     ("sd_v1", "sd1"),
     ("sd_1", "sd1"),
     ("sd1", "sd1"),
+    ("stable-diffusion-3", "sd3"),
+    ("stable-diffusion-v3", "sd3"),
+    ("sd3", "sd3"),
+    ("flux-1", "flux"),
+    ("flux.1", "flux"),
+    ("flux1", "flux"),
+    ("qwen-image", "qwen-image"),
+    ("qwen_image", "qwen-image"),
+    ("z-image", "z-image"),
+    ("zimage", "z-image"),
+    ("z_image", "z-image"),
 )
+#: What the same names begin with of models that are of other families.
+_OTHER_ARCHITECTURES = ("qwen-image-edit", "qwen-image-layered", "qwen_image_edit")
+#: Parts that no model with a UNet has.
+_NOT_OF_UNETS = ("transformer", "text_encoder_3")
 #: Other threads and gevent's greenlets run after so many keys.
 _KEYS_PER_SLICE = 128
 
@@ -50,12 +65,14 @@ def family_of(width: int | None, parts: set[str], metadata: Mapping[str, str]) -
         return FAMILIES.get(width)
     for key in _ARCHITECTURE_KEYS:
         architecture = metadata.get(key, "").lower()
+        if architecture.startswith(_OTHER_ARCHITECTURES):
+            continue
         for start, family in _ARCHITECTURES:
             if architecture.startswith(start):
                 return family
     if metadata.get("ss_v2") == "True":
         return "sd2"
-    return "sdxl" if "text_encoder_2" in parts else None
+    return "sdxl" if "text_encoder_2" in parts and parts.isdisjoint(_NOT_OF_UNETS) else None
 
 
 def iterate_cooperatively(keys: Iterable[str]) -> Iterator[str]:

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from shared.errors import InvalidLora
-from shared.families.registry import lora_parts
+from shared.families.base import ModelSignature
+from shared.families.registry import lora_parts, named
+from shared.families.transformer import TransformerFacts
 from shared.message_base import Message
 from shared.storage.lora_base_model import (
     FAMILIES,
@@ -13,6 +15,7 @@ from shared.storage.lora_base_model import (
     family_of,
     iterate_cooperatively,
 )
+from shared.storage.lora_transformer import transformer_family
 from shared.storage.safetensors_header import LENGTH_BYTES, MAX_HEADER_BYTES, TensorInfo
 
 #: Types of factors and differences; 8-bit types without scales of their own are floating point, too.
@@ -22,12 +25,13 @@ _INTEGER_DTYPES = {"I64", "I32", "I16", "I8", "U8"}
 #: Embeddings that OneTrainer puts into the file of a LoRA: they are no part of it.
 _EMBEDDING, _EMBEDDING_END = "bundle_emb.", ".string_to_param.*"
 #: The first factor of a low-rank product, whose rows are its rank, in every format of the field.
-_FIRST_FACTOR = re.compile(r"(lora_A|lora_down|lora[12]?\.down|hada_w1_b|hada_w2_b|lokr_w1_b|lokr_w2_b)\b")
+_FIRST_FACTOR = re.compile(r"(lora_A|lora_down|lora\d?\.down|hada_w1_b|hada_w2_b|lokr_w1_b|lokr_w2_b)\b")
 #: Keys of a LoRA, of LyCORIS' LoHa and LoKr, and of their variants without a first factor.
-_LORA_KEY = re.compile(r"lora_|lora[12]?\.|hada_|lokr_|lycoris_|\.diff(_b)?$|\.[wb]_norm$")
-#: How keys of text encoders begin; ComfyUI's ``clip_l`` is SD 1's and SDXL's first one, ``clip_h`` is SD 2's.
-#: Only SDXL has a second one.
+_LORA_KEY = re.compile(r"lora_|lora\d?\.|hada_|lokr_|lycoris_|\.diff(_b)?$|\.[wb]_norm$")
+#: How keys of text encoders begin; ComfyUI's ``clip_l`` is the first one of most, ``clip_h`` is SD 2's.
+#: Of UNets only SDXL's have a second one; T5 is the third of Stable Diffusion 3, and the second of Flux.
 _SECOND_ENCODER = ("text_encoder_2.", "lora_te2_", "text_encoders.clip_g.")
+_T5 = re.compile(r"^(text_encoder_3\.|lora_te3_|text_encoders\.t5)|encoder[._]block[._]\d+[._]layer[._]")
 _FIRST_ENCODER = ("text_encoder", "text_model.", "lora_te")
 #: What `torch.save` writes: a zip archive, or before that a bare pickle. Read as the length of a header both
 #: exceed its limit; a real header may begin with the same two bytes, but not exceed it.
@@ -58,15 +62,22 @@ def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str])
     )
     first = [key for key in iterate_cooperatively(factors) if _FIRST_FACTOR.search(key)]
     ranks = (factors[key].shape[0] for key in first if factors[key].shape)
-    width = cross_attention_dim(factors)
-    known = lora_parts()
-    parts = {_part_of(key, known) for key in factors}
+    transformer = transformer_family(iterate_cooperatively(factors), factors)
+    width = cross_attention_dim(factors) if transformer is None else None
+    known, part_of_the_rest = lora_parts(), "unet" if transformer is None else "transformer"
+    parts = {_part_of(key, known, part_of_the_rest) for key in factors}
+    if transformer is None or transformer == "unknown":
+        family = family_of(width, parts, metadata)
+    else:
+        family = transformer
+    if family == "flux":
+        parts = {"text_encoder_2" if part == "text_encoder_3" else part for part in parts}
     return LoraInfo(
         tensors=len(tensors),
         rank=max(ranks, default=0),
         parts=sorted(parts),
         cross_attention_dim=width,
-        family=family_of(width, parts, metadata),
+        family=family,
         embeddings=tuple(embeddings),
     )
 
@@ -94,8 +105,36 @@ def refuse_keys(why: str, keys: Iterable[str]) -> None:
         raise InvalidLora(f"keys that {why}: {', '.join(refused[:NAMED_KEYS])}{more}")
 
 
-def incompatibility(info: LoraInfo, width: int) -> str | None:
-    """Why a LoRA cannot fit a base model whose cross-attention has ``width``; None if it may."""
+def incompatibility(info: LoraInfo, model: ModelSignature) -> str | None:
+    """Why a LoRA cannot fit a base model; None if it may."""
+    facts = named(model.family)
+    if isinstance(facts, TransformerFacts):
+        return _transformer_incompatibility(info, facts)
+    if model.text_width is None:
+        return None
+    if "transformer" in info.parts:
+        return f"was trained for {_label(info.family) or 'a transformer'}; the model is {model.label}"
+    return _unet_incompatibility(info, model.text_width)
+
+
+def _transformer_incompatibility(info: LoraInfo, facts: TransformerFacts) -> str | None:
+    if info.family not in (None, facts.name):
+        return f"was trained for {_label(info.family)}; the model is {facts.label}"
+    if info.cross_attention_dim is not None:
+        return f"has cross-attention, so it was trained for a UNet; the model is {facts.label}"
+    others = set(info.parts) - {*facts.lora_parts, "unet"}
+    if others:
+        theirs, ours = " and ".join(sorted(others)), " and ".join(facts.lora_parts)
+        return f"trains {theirs}, and only {ours} of {facts.label} can be trained"
+    return None
+
+
+def _label(family: Family | None) -> str | None:
+    facts = None if family is None else named(family)
+    return None if facts is None else facts.label
+
+
+def _unet_incompatibility(info: LoraInfo, width: int) -> str | None:
     if info.cross_attention_dim is not None:
         if info.cross_attention_dim == width:
             return None
@@ -122,14 +161,19 @@ def _embedding_name(rest: str) -> str:
     return rest.rpartition(".")[0] or rest
 
 
-def _part_of(key: str, known: frozenset[str]) -> str:
-    """The part that a key names, by its format's prefix or as one of the ``known`` parts of all families."""
+def _part_of(key: str, known: frozenset[str], rest: str) -> str:
+    """The part that a key names, by its format's prefix or as one of the ``known`` parts of all families.
+
+    ``rest`` is that of keys which name none.
+    """
+    if _T5.search(key):
+        return "text_encoder_3"
     if key.startswith(_SECOND_ENCODER):
         return "text_encoder_2"
     first = key.partition(".")[0]
     if first in known:
         return first
-    return "text_encoder" if key.startswith(_FIRST_ENCODER) else "unet"
+    return "text_encoder" if key.startswith(_FIRST_ENCODER) else rest
 
 
 def _is_real(key: str, dtype: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shared.catalog.schedulers import SCHEDULERS
+from shared.catalog.schedulers import DIFFUSION_SCHEDULERS
 from tests.parity.axes import CONTROLNET_FIELDS, CONTROLNETS, FAMILIES, LORAS, MODES
 
 #: Few, and more than the order of any scheduler.
@@ -104,7 +104,7 @@ def full() -> list[Row]:
 
     Of slow families: every mode, and every ControlNet with every LoRA.
     """
-    turn = itertools.cycle(SCHEDULERS)
+    turn = itertools.cycle(DIFFUSION_SCHEDULERS)
     fast = [name for name, family in FAMILIES.items() if not family.is_slow]
     slow = [name for name in FAMILIES if name not in fast]
     cells = [*itertools.product(fast, MODES, CONTROLNETS, LORAS)]
@@ -113,11 +113,13 @@ def full() -> list[Row]:
     rows = [Row(*names, MODES[names[1]].get("scheduler") or next(turn)) for names in cells]
     rows += [
         Row(family, "plain", controlnets, "none", scheduler)
-        for family, controlnets, scheduler in itertools.product(fast, CONTROLNETS, SCHEDULERS)
+        for family, controlnets, scheduler in itertools.product(fast, CONTROLNETS, DIFFUSION_SCHEDULERS)
     ]
     rows += [
         Row(family, mode, "none", "none", scheduler)
-        for family, mode, scheduler in itertools.product(["sd1", "sdxl"], ["image", "mask"], SCHEDULERS)
+        for family, mode, scheduler in itertools.product(
+            ["sd1", "sdxl"], ["image", "mask"], DIFFUSION_SCHEDULERS
+        )
     ]
     return [row for row in dict.fromkeys(rows) if _has_peer(row)]
 

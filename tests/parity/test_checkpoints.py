@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from shared.catalog.schedulers import SCHEDULERS
+from shared.catalog.schedulers import DIFFUSION_SCHEDULERS
 from shared.jobs.receipt import WorkerReceipt
 from tests.parity.report import CHECKPOINTS
 from tests.scheduler_config import SD_SCHEDULER
@@ -26,7 +26,7 @@ from workers.unet.timesteps.schedule import Schedule, Timestep, TimestepSpec, ma
 CPU = find_device("cpu")
 #: "prk": PNDM begins with Runge-Kutta steps, as with models whose config does not say otherwise.
 MODES = ("text", "image", "mask")
-CASES = [*itertools.product(SCHEDULERS, MODES), ("pndm", "prk")]
+CASES = [*itertools.product(DIFFUSION_SCHEDULERS, MODES), ("pndm", "prk")]
 STEPS, IMAGES, ETA = 5, 2, 0.5
 BASIS = Basis(
     worker=WorkerReceipt(device="cpu", threads=1, dtype="float32", versions={}), model_sha256="", request=""

@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from shared.catalog.entries import LoadOptions, MemoryFormat
-from shared.errors import InvalidRequest
 from shared.families.base import Config, ControlPlan, FamilyFacts
+from shared.jobs.families.checks import AskedJob, check_job
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
@@ -178,11 +178,12 @@ class BaseModel(ABC):
     def text_encoders_sha256(self) -> str:
         """The hash of all that `encode_texts` reads of the model: weights as loaded, configs, tokenizers."""
 
-    def check_prompt_syntax(self, spec: JobSpec) -> None:
-        """Raise `InvalidRequest` if the model's family cannot follow the syntax of the job's prompts."""
-        if spec.prompt_syntax not in self.facts.prompt_syntaxes:
-            detail = f"model {self.name!r} ({self.facts.label}) takes no prompt_syntax {spec.prompt_syntax!r}"
-            raise InvalidRequest(detail, field="prompt_syntax")
+    def check_fields(self, spec: JobSpec) -> None:
+        """Raise `InvalidRequest` for what the model's family does not have.
+
+        The web has asked that of most jobs; of models in single files and of hub ids it does not know it.
+        """
+        check_job(AskedJob.of(spec), self.facts, self.facts.label)
 
     @abstractmethod
     def text_inputs(self, spec: JobSpec) -> dict[str, Any]:

@@ -6,13 +6,16 @@ from contextlib import contextmanager
 from shared.families.unet import SD1, SD2, SDXL
 from workers.families.base import Family
 from workers.families.unet.loading import UNetFamily
+from workers.model_checks.weight_files import Unloadable
 
 BUILT_IN: tuple[Family, ...] = tuple(UNetFamily(facts) for facts in (SD1, SD2, SDXL))
 _families: dict[str, Family] = {family.facts.name: family for family in BUILT_IN}
 
 
 def family(name: str) -> Family:
-    """The family of that name; there is one for each of the facts."""
+    """The family of that name; raises `Unloadable` for one of which the web alone has facts."""
+    if name not in _families:
+        raise Unloadable(f"no worker loads models of family {name!r} yet")
     return _families[name]
 
 

@@ -20,7 +20,8 @@ from shared.errors import BadRequest, InvalidRequest
 
 #: Fields whose value is text, whatever it looks like.
 _TEXTS = frozenset(
-    {"prompt", "negative_prompt", "prompt_2", "negative_prompt_2", "model", "size", "scheduler"}
+    {"prompt", "prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3"}
+    | {"model", "size", "scheduler"}
     | {"response_format", "output_format", "background", "quality", "style", "moderation", "user"}
     | {"safety_identifier", "input_fidelity", "long_prompt", "priority", "residual_precision"}
 )

@@ -2,7 +2,7 @@
 
 from api.schemas.job_request import ControlNetRequest, JobRequest
 from api.services import Services
-from api.submission.checks.known_names import known_name
+from api.submission.checks.known_names import known_name, listed
 from shared.errors import InvalidRequest
 from shared.families.base import ControlNetTraits
 
@@ -13,11 +13,13 @@ def check_controlnets(request: JobRequest, services: Services, model: str) -> bo
     As in diffusers, a first ControlNet with global pooling puts the whole job into guess mode. A ControlNet
     whose traits are not known here is checked by its worker.
     """
+    _check_number(request, services, model)
     guess_mode = request.guess_mode
     for i, controlnet in enumerate(request.controlnets):
         _check_fit(controlnet, services, model, field=f"controlnets.{i}.name")
         traits = services.families.controlnet(controlnet.name)
         _check_mode(controlnet, traits, field=f"controlnets.{i}.control_mode")
+        _check_mask(controlnet, traits, request, field=f"controlnets.{i}.name")
         _check_sum(request, services, i)
         guess_mode |= i == 0 and traits is not None and traits.global_pooling
     if guess_mode and not request.controlnets:
@@ -43,11 +45,35 @@ def _check_sum(request: JobRequest, services: Services, position: int) -> None:
     """What several ControlNets of a job give is summed, so they must give the same residuals."""
     first, name = (request.controlnets[i].name for i in (0, position))
     ours, theirs = services.families.controlnet(first), services.families.controlnet(name)
-    if ours is None or theirs is None or ours.residuals == theirs.residuals:
+    if ours is None or theirs is None:
         return
-    counts = f"{len(theirs.residuals)} residuals, {first!r} {len(ours.residuals)}"
-    detail = f"ControlNet {name!r} gives {counts}: one job cannot have both"
+    given = [traits.layout or f"{len(traits.residuals)} residuals" for traits in (theirs, ours)]
+    if ours.residuals == theirs.residuals and given[0] == given[1]:
+        return
+    detail = f"ControlNet {name!r} gives {given[0]}, {first!r} {given[1]}: one job cannot have both"
     raise InvalidRequest(detail, field=f"controlnets.{position}.name")
+
+
+def _check_number(request: JobRequest, services: Services, model: str) -> None:
+    """How many ControlNets, and how many different ones, the pipeline of the model's family takes."""
+    facts, names = services.families.facts(model), [one.name for one in request.controlnets]
+    if facts is None:
+        return
+    if facts.max_controlnets is not None and len(names) > facts.max_controlnets:
+        detail = f"{facts.label} takes at most {facts.max_controlnets} of them, and the job has {len(names)}"
+        raise InvalidRequest(detail, field="controlnets")
+    if not facts.sums_controlnets and len(set(names)) > 1:
+        known = listed(sorted(set(names)))
+        detail = f"a job of {facts.label} has one ControlNet, if with several images, and not {known}"
+        raise InvalidRequest(detail, field="controlnets")
+
+
+def _check_mask(
+    controlnet: ControlNetRequest, traits: ControlNetTraits | None, request: JobRequest, *, field: str
+) -> None:
+    if traits is not None and traits.takes_mask and request.mask_image is None:
+        detail = f"ControlNet {controlnet.name!r} was trained to inpaint: it needs an image and a mask_image"
+        raise InvalidRequest(detail, field=field)
 
 
 def _check_mode(controlnet: ControlNetRequest, traits: ControlNetTraits | None, *, field: str) -> None:

@@ -1,57 +1,73 @@
 """Whether the family of a request's model has what the request asks of it."""
 
-from collections.abc import Iterable
-
 from api.schemas.job_request import JobRequest
 from api.services import Services
-from api.submission.checks.known_names import listed
 from shared.errors import InvalidRequest
 from shared.families.base import FamilyFacts
 from shared.families.registry import families
+from shared.jobs.families.checks import AskedJob, check_job, mode_of, takers
 from shared.jobs.lora_scales import PartScales
 
 
-def check_family(request: JobRequest, services: Services, model: str) -> None:
+def check_family(
+    request: JobRequest, services: Services, model: str, *, scheduler: str, guidance_scale: float
+) -> None:
     """Raise `InvalidRequest` for what the model's family does not have.
 
     Nothing is checked if the family is not known before the model is loaded: the worker checks then.
     """
     facts = services.families.facts(model)
+    _check_split(request, facts, model)
     if facts is None:
         return
-    takers = _refused_fields(request, facts)
-    if takers:
-        first = next(iter(takers))
-        detail = f"only {takers[first]} takes {listed(takers)}; model {model!r} is"
-        raise InvalidRequest(f"{detail} {services.families.signature(model)}", field=first)
-    syntax = request.prompt_syntax
-    if syntax not in facts.prompt_syntaxes:
-        known = _labels(other for other in families() if syntax in other.prompt_syntaxes)
-        detail = f"prompt_syntax {syntax!r} is known to {known}; model {model!r} is {facts.label}"
-        raise InvalidRequest(detail, field="prompt_syntax")
-    for side, value in (("width", request.width), ("height", request.height)):
-        if value is not None and value % facts.size_multiple:
-            detail = f"{side} is {value}; of {facts.label} it must be a multiple of {facts.size_multiple}"
-            raise InvalidRequest(detail, field=side)
+    described = str(services.families.signature(model))
+    _check_lora_parts(request, facts, f"model {model!r} is {described}")
+    asked = AskedJob(
+        model=model,
+        options=request,
+        mode=mode_of(request.image, request.mask_image),
+        has_controlnets=bool(request.controlnets),
+        scheduler=scheduler,
+        guidance_scale=guidance_scale,
+        sides={"width": request.width, "height": request.height},
+    )
+    check_job(asked, facts, described)
+    _check_shift(request, services.families.scheduler_config(model), model)
     if services.families.is_inpainting(model) and request.mask_image is None:
         detail = f"model {model!r} was trained to inpaint: it needs an image and a mask_image"
         raise InvalidRequest(detail, field="mask_image")
 
 
-def _refused_fields(request: JobRequest, facts: FamilyFacts) -> dict[str, str]:
-    """Fields of the request that the family does not take, and the families that take each."""
-    refused = {
-        field: _labels(other for other in families() if field in other.fields)
-        for field in request.family_fields
-        if field not in facts.fields
-    }
+def _check_lora_parts(request: JobRequest, facts: FamilyFacts, is_of: str) -> None:
     for i, lora in enumerate(request.loras):
         scales = lora.scale.model_dump(exclude_defaults=True) if isinstance(lora.scale, PartScales) else {}
         for part in sorted(scales.keys() - set(facts.lora_parts)):
-            takers = _labels(other for other in families() if part in other.lora_parts)
-            refused[f"loras.{i}.scale.{part}"] = takers
-    return refused
+            who_take = takers(other for other in families() if part in other.lora_parts)
+            raise InvalidRequest(f"only {who_take} {part}; {is_of}", field=f"loras.{i}.scale.{part}")
 
 
-def _labels(takers: Iterable[FamilyFacts]) -> str:
-    return " and ".join(dict.fromkeys(facts.label for facts in takers))
+def _check_split(request: JobRequest, facts: FamilyFacts | None, model: str) -> None:
+    """Two workers compute what diffusers does only where it runs one forward for each branch, too."""
+    if request.latent_parallelism != "on":
+        return
+    if facts is not None and not facts.rows_are_independent:
+        detail = f"a step of {facts.label} is never split: its rows depend on each other (model {model!r})"
+        raise InvalidRequest(detail, field="latent_parallelism")
+    has_one_batch = facts is None or facts.guidance_batches == "one_batch"
+    if request.lora_loading.mode != "bounded" and has_one_batch:
+        mode = request.lora_loading.mode
+        detail = f"latent_parallelism 'on' splits what lora_loading.mode {mode!r} keeps whole"
+        raise InvalidRequest(detail, field="latent_parallelism")
+
+
+def _check_shift(request: JobRequest, config: dict[str, object] | None, model: str) -> None:
+    """A shift that the scheduler would ignore is an error; ``config`` is the scheduler's, if it is known."""
+    if config is None:
+        return
+    is_dynamic = bool(config.get("use_dynamic_shifting"))
+    if request.shift is not None and is_dynamic:
+        detail = f"the scheduler of model {model!r} shifts by the image's size: it has no static shift"
+        raise InvalidRequest(detail, field="shift")
+    if request.mu is not None and not is_dynamic:
+        detail = f"the scheduler of model {model!r} has a static shift: it takes no mu"
+        raise InvalidRequest(detail, field="mu")

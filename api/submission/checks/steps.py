@@ -29,7 +29,7 @@ def check_steps(
     steps = request.num_inference_steps or model.num_inference_steps
     if override is not None:
         _check_override(request, override)
-        steps = len(request.timesteps) if request.timesteps else len(request.sigmas or []) - 1
+        steps = _count(request, is_flow=SCHEDULERS[scheduler].matches_flow)
     if steps > limit:
         detail = f"num_inference_steps is {steps}, the limit is {limit}"
         raise InvalidRequest(detail, field=override or "num_inference_steps")
@@ -38,6 +38,21 @@ def check_steps(
         detail = f"scheduler {scheduler!r} takes {least} to {most} steps with this model, not {steps}"
         raise InvalidRequest(f"num_inference_steps: {detail}", field="num_inference_steps")
     return steps
+
+
+def _count(request: JobRequest, *, is_flow: bool) -> int:
+    """The number of steps whose places the request gives; raises `InvalidRequest` for wrong sigmas."""
+    if request.timesteps is not None:
+        return len(request.timesteps)
+    sigmas = request.sigmas or []
+    if not is_flow:
+        if len(sigmas) < 2:
+            raise InvalidRequest("sigmas are at least two: the last is where it ends", field="sigmas")
+        return len(sigmas) - 1
+    if not all(0 < sigma <= 1 for sigma in sigmas):
+        detail = "sigmas of flow matching are above 0 and at most 1, one for each step: the end is no step"
+        raise InvalidRequest(detail, field="sigmas")
+    return len(sigmas)
 
 
 def _check_override(request: JobRequest, override: str) -> None:

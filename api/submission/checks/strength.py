@@ -1,13 +1,14 @@
 """How much of an input image a job generates anew."""
 
 from api.schemas.job_request import JobRequest
+from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import InvalidRequest
 
 #: Defaults: with an image alone, and with a mask.
 STRENGTH, STRENGTH_IN_MASK = 0.8, 1.0
 
 
-def check_strength(request: JobRequest, num_inference_steps: int) -> float | None:
+def check_strength(request: JobRequest, num_inference_steps: int, scheduler: str) -> float | None:
     """The job's strength; raises `InvalidRequest` without an image, and if no step would be left to run."""
     if request.image is None:
         for field in ("mask_image", "strength"):
@@ -16,7 +17,7 @@ def check_strength(request: JobRequest, num_inference_steps: int) -> float | Non
         return None
     default = STRENGTH if request.mask_image is None else STRENGTH_IN_MASK
     strength = default if request.strength is None else request.strength
-    if int(num_inference_steps * strength) < 1:
+    if SCHEDULERS[scheduler].skipped_steps(num_inference_steps, strength) >= num_inference_steps:
         detail = f"strength {strength} of {num_inference_steps} steps leaves none to run"
         raise InvalidRequest(detail, field="strength")
     return strength

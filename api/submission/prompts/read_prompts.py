@@ -14,8 +14,8 @@ from shared.jobs.options import MAX_LORAS
 from shared.prompts.errors import PromptSyntaxError, errors_of
 from shared.prompts.weights import parse_weights
 
-_POSITIVE = ("prompt", "prompt_2")
-_FIELDS = (*_POSITIVE, "negative_prompt", "negative_prompt_2")
+_POSITIVE = ("prompt", "prompt_2", "prompt_3")
+_FIELDS = (*_POSITIVE, "negative_prompt", "negative_prompt_2", "negative_prompt_3")
 
 
 class ReadPrompts(NamedTuple):

@@ -5,7 +5,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.services import Services
 from shared.catalog.entries import Catalog, ModelEntry
-from shared.catalog.schedulers import SCHEDULERS
+from shared.catalog.schedulers import DIFFUSION_SCHEDULERS, SCHEDULERS
 from shared.registry.workers import publish_heartbeat
 from tests.api.services import heartbeat
 
@@ -18,10 +18,14 @@ def test_a_model_is_listed_with_its_defaults_and_workers(client: FlaskClient, se
     assert (model["name"], model["default"], model["scheduler"]) == ("emoji-sd", True, "ddim")
     assert (model["num_inference_steps"], model["guidance_scale"]) == (25, 3.0)
     assert (model["width"], model["height"]) == (64, 64)
-    assert model["schedulers"] == list(SCHEDULERS)
+    assert model["schedulers"] == list(DIFFUSION_SCHEDULERS)
     assert model["step_limits"]["dpmpp_2m_beta"] == {"min_steps": 1, "max_steps": 23}
     assert model["step_limits"]["pndm"] == {"min_steps": 4, "max_steps": 1000}
     assert "ddim" not in model["step_limits"]
+    assert (model["family"], model["size_multiple"]) == ("sd1", 8)
+    assert model["fields"] == ["clip_skip", "guess_mode", "guidance_rescale", "long_prompt"]
+    assert model["modes"] == model["controlnet_modes"] == ["text", "image", "mask"]
+    assert (model["true_cfg_scale"], model["max_sequence_length"]) == (None, None)
     assert model["controlnets"] == ["edge", "colour"]
     assert model["workers"] == ["unet-1", "unet-2"]
     assert model["loaded"] == ["unet-1"]
@@ -39,6 +43,7 @@ def test_schedulers_are_listed_with_the_fields_they_take(client: FlaskClient) ->
         "min_steps": 1,
         "max_steps": 1000,
     }
+    assert schedulers["flow_match_euler"]["takes"] == ["sigmas"]
 
 
 def test_a_controlnet_is_listed_with_its_models_and_workers(client: FlaskClient, services: Services) -> None:

@@ -126,7 +126,7 @@ def test_the_default_catalog_passes() -> None:
         ("truncated", "vae"),
         ("missing", "unet"),
         ("fp16 only", "fp16"),
-        ("Flux", "Flux"),
+        ("Flux.1 Kontext", "FluxKontext"),
         ("LoRA", "LoRA"),
     ],
 )
@@ -145,9 +145,9 @@ def test_a_model_that_can_never_load_stops_the_start_in_one_sentence(
             unet.unlink()
         case "fp16 only":
             unet.rename(unet.with_name("diffusion_pytorch_model.fp16.safetensors"))
-        case "Flux":
+        case "Flux.1 Kontext":
             index = folder / "model_index.json"
-            index.write_text(index.read_text().replace("StableDiffusionPipeline", "FluxPipeline"))
+            index.write_text(index.read_text().replace("StableDiffusionPipeline", "FluxKontextPipeline"))
         case "LoRA":
             folder = tmp_path / "model.safetensors"
             shutil.copy(EMOJI / "loras" / "twemoji.safetensors", folder)

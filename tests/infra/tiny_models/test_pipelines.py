@@ -54,7 +54,7 @@ CONTROLLED: dict[str, tuple[Make, str, Make]] = {
 
 
 def generate(pipe: Any, prompt: str = "a red car", **options: Any) -> NDArray[np.int16]:
-    torch.manual_seed(3)  # SD3 draws latents of control images from it
+    torch.manual_seed(3)  # SD3 samples latents of control images from it
     generator = torch.Generator().manual_seed(3)
     images = pipe(prompt, num_inference_steps=2, width=64, height=48, generator=generator, **options).images
     return np.asarray(images[0], dtype=np.int16)
@@ -86,8 +86,8 @@ def test_a_tiny_controlnet_steers_and_loads_from_its_folder(name: str, tmp_path:
     loaded = type(controlnet).from_pretrained(tmp_path)
     mode = {"control_mode": 2} if "union" in name else {}
 
-    def controlled(net: Any, scale: float) -> NDArray[np.int16]:
-        steered = getattr(diffusers, pipeline)(**pipe.components, controlnet=net)
+    def controlled(controlnet: Any, scale: float) -> NDArray[np.int16]:
+        steered = getattr(diffusers, pipeline)(**pipe.components, controlnet=controlnet)
         options: dict[str, Any] = {"control_image": Image.open(CONTROL).convert("RGB"), **mode}
         return generate(steered, controlnet_conditioning_scale=scale, **options)
 

@@ -236,8 +236,8 @@ MODEL, CONTROLNET = 'source = "model"', 'source = "net"'
         ),
         (
             'model = "a"',
-            'family = "sd3"',
-            "controlnets.edge.family: 'sd3' must be 'sd1', 'sd2' or 'sdxl'",
+            'family = "sd4"',
+            "controlnets.edge.family: 'sd4' must be 'flux', 'qwen-image', 'sd1', 'sd2', 'sd3'",
         ),
         (
             'model = "a"',

@@ -3,13 +3,26 @@
 import inspect
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
 import pytest
 import torch
 
-from shared.catalog.schedulers import MAX_STEPS, SCHEDULERS, StepLimits, step_limits
+from shared.catalog.schedulers import (
+    DIFFUSION_SCHEDULERS,
+    FLOW_MATCH_SCHEDULERS,
+    MAX_STEPS,
+    SCHEDULERS,
+    StepLimits,
+    schedulers_of,
+    step_limits,
+)
+from shared.families.flux import FLUX
+from shared.families.qwen_image import QWEN_IMAGE
+from shared.families.sd3 import SD3
+from shared.families.z_image import Z_IMAGE
 
 #: As Stable Diffusion 1.5 and SDXL have it.
 CONFIG = {
@@ -22,7 +35,7 @@ CONFIG = {
 }
 
 
-@pytest.fixture(scope="module", params=SCHEDULERS)
+@pytest.fixture(scope="module", params=DIFFUSION_SCHEDULERS)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -137,3 +150,49 @@ def test_a_job_with_an_image_has_no_limit_from_the_beta_schedule() -> None:
     config = CONFIG | {"num_train_timesteps": 1000}
     assert step_limits("dpmpp_2m_beta", config, has_image=True) == StepLimits()
     assert step_limits("lcm", config, has_image=True).max_steps == 50
+
+
+#: As Stable Diffusion 3 has it, and as Flux.1 dev has it.
+STATIC: dict[str, Any] = {"num_train_timesteps": 1000, "shift": 3.0}
+DYNAMIC: dict[str, Any] = STATIC | {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
+
+
+@pytest.mark.parametrize("name", FLOW_MATCH_SCHEDULERS)
+def test_a_scheduler_of_flow_matching_is_a_class_with_these_options(name: str) -> None:
+    kind = SCHEDULERS[name]
+    shift = str(kind.shift_option)
+    assert {*kind.options, shift} <= parameters(name)
+    made = getattr(diffusers, kind.name).from_config(STATIC, **kind.options, **{shift: 2.0})
+    made.set_timesteps(4)
+    assert len(made.timesteps) == 4 * made.order - (made.order - 1)
+    assert made.config[shift] == 2.0
+    assert hasattr(made, "scale_noise") == kind.begins_from_image
+    assert ("sigmas" in kind.takes) <= ("sigmas" in inspect.signature(made.set_timesteps).parameters)
+
+
+@pytest.mark.parametrize("name", FLOW_MATCH_SCHEDULERS)
+def test_schedulers_that_families_give_mu_take_it(name: str) -> None:
+    # Flux, Qwen-Image and Z-Image give `mu` to any scheduler, the last two sigmas as well
+    taken = inspect.signature(getattr(diffusers, SCHEDULERS[name].name).set_timesteps).parameters
+    assert (name in schedulers_of(FLUX)) == ("mu" in taken)
+    for facts in (QWEN_IMAGE, Z_IMAGE):
+        assert (name in schedulers_of(facts)) == ({"mu", "sigmas"} <= {*taken})
+    assert name in schedulers_of(SD3)
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.3, 0.55, 0.6, 0.99, 1.0])
+@pytest.mark.parametrize("steps", [1, 3, 10, 28])
+def test_an_image_leaves_as_many_steps_as_diffusers_counts(steps: int, strength: float) -> None:
+    def left(pipeline: Any) -> int:
+        scheduler = SimpleNamespace(timesteps=list(range(steps)), order=1)
+        own = SimpleNamespace(scheduler=scheduler)
+        return len(pipeline.get_timesteps(own, steps, strength, "cpu")[0])
+
+    for name, pipeline in (
+        ("euler", diffusers.StableDiffusionImg2ImgPipeline),
+        ("flow_match_euler", diffusers.FluxImg2ImgPipeline),
+        ("flow_match_euler", diffusers.StableDiffusion3Img2ImgPipeline),
+        ("flow_match_euler", diffusers.QwenImageImg2ImgPipeline),
+        ("flow_match_euler", diffusers.ZImageImg2ImgPipeline),
+    ):
+        assert steps - SCHEDULERS[name].skipped_steps(steps, strength) == left(pipeline)

@@ -27,7 +27,7 @@ class OtherFacts(FamilyFacts):
         return config.get("_class_name") in ("OtherTransformer", "OtherControlNet")
 
     def is_family_of_file(self, weights: Any) -> bool:
-        return any("double_blocks." in name for name in weights)
+        return any("other_blocks." in name for name in weights)
 
     def signature(self, config: Config) -> ModelSignature:
         return ModelSignature(self.name, self.label, "")
@@ -67,8 +67,8 @@ def test_a_unets_family_is_read_from_its_config(config: dict[str, Any], facts: F
 
 def test_a_folder_with_another_denoiser_is_of_no_unet_family() -> None:
     assert family_of({"transformer": {"cross_attention_dim": 768}}) is None
-    assert family_of_controlnet({"_class_name": "FluxControlNetModel"}) is None
-    assert family_of_pipeline("FluxPipeline") is None
+    assert family_of_controlnet({"_class_name": "SanaControlNetModel"}) is None
+    assert family_of_pipeline("SanaPipeline") is None
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_a_registered_family_is_known_by_all_its_files() -> None:
         assert family_of({"transformer": {"_class_name": "OtherTransformer"}}) is OTHER
         assert family_of_controlnet({"_class_name": "OtherControlNet"}) is OTHER
         assert family_of_pipeline("OtherPipeline") is OTHER
-        assert family_of_file(["double_blocks.0.img_attn.qkv.weight"]) is OTHER
+        assert family_of_file(["other_blocks.0.attn.weight"]) is OTHER
         assert "other" in names()
         assert denoisers() == ("unet", "transformer")
         assert "OtherControlNet" in controlnet_classes()
-    assert names() == ["sd1", "sd2", "sdxl"]
+    assert "other" not in names()
 
 
 def test_a_plan_names_each_residual_that_is_read_once() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from shared.errors import InvalidLora
+from shared.families.base import ModelSignature
 from shared.families.registry import registered
 from shared.families.unet import SD1
 from shared.storage.lora_header import LoraInfo, incompatibility, inspect_lora, refuse_pickle
@@ -12,6 +13,10 @@ from shared.storage.safetensors_header import MAX_HEADER_BYTES, TensorInfo, head
 
 PEFT = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
 KOHYA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+
+
+def unet(width: int) -> ModelSignature:
+    return SD1.signature({"cross_attention_dim": width})
 
 
 def inspect(shapes: dict[str, list[int]], dtype: str = "F32", **metadata: str) -> LoraInfo:
@@ -58,7 +63,12 @@ def test_the_width_of_cross_attention_tells_the_family(width: int, family: str |
         ({"modelspec.architecture": "stable-diffusion-v1/lora"}, "sd1"),
         ({"modelspec.architecture": "stable-diffusion-v2-768-v/lora"}, "sd2"),
         ({"modelspec.architecture": "stable-diffusion-xl-v1-base/lora"}, "sdxl"),
-        ({"modelspec.architecture": "flux-1-dev/lora"}, None),
+        ({"modelspec.architecture": "flux-1-dev/lora"}, "flux"),
+        ({"modelspec.architecture": "flux-2-dev/lora"}, None),
+        ({"modelspec.architecture": "stable-diffusion-3.5-large/lora"}, "sd3"),
+        ({"modelspec.architecture": "Qwen-Image/lora"}, "qwen-image"),
+        ({"modelspec.architecture": "qwen-image-edit/lora"}, None),
+        ({"modelspec.architecture": "Z-Image/lora"}, "z-image"),
         ({"ss_base_model_version": "sd_1.5"}, "sd1"),
         ({"ss_base_model_version": "sdxl_1.0"}, "sdxl"),
         ({"ss_v2": "True"}, "sd2"),
@@ -103,9 +113,9 @@ def test_of_a_text_encoder_alone_the_files_own_word_counts_before_a_guess(
 
 def test_a_text_encoder_of_sd1_alone_fits_sd1_though_its_name_is_numbered() -> None:
     info = inspect({TE1: [4, 768]}, ss_base_model_version="sd_v1")
-    assert incompatibility(info, 768) is None
-    assert incompatibility(info, 2048) is not None
-    assert incompatibility(inspect({TE1: [4, 768]}), 768) is None
+    assert incompatibility(info, unet(768)) is None
+    assert incompatibility(info, unet(2048)) is not None
+    assert incompatibility(inspect({TE1: [4, 768]}), unet(768)) is None
 
 
 def test_comfyuis_names_tell_their_parts() -> None:
@@ -200,7 +210,7 @@ def test_a_file_without_any_factor_is_no_lora() -> None:
 def test_a_lora_is_refused_only_where_both_sides_are_known(
     info: dict[str, Any], width: int, fits: bool
 ) -> None:
-    why = incompatibility(LoraInfo(tensors=2, rank=4, parts=["unet"], **info), width)
+    why = incompatibility(LoraInfo(tensors=2, rank=4, parts=["unet"], **info), unet(width))
     assert (why is None) == fits
     assert fits or str(width) in str(why)
 

@@ -127,8 +127,8 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_of_another_kind_is_refused_by_its_name(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
-    with pytest.raises(ModelFailed, match=r"'m'.*is a Flux: that family is not served"):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxKontextPipeline"}))
+    with pytest.raises(ModelFailed, match=r"'m'.*is a FluxKontext: that family is not served"):
         load(tmp_path)
 
 

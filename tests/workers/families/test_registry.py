@@ -115,7 +115,7 @@ def test_a_registered_family_that_cannot_weigh_tokens_refuses_the_syntax(
 ) -> None:
     worker = make_toy_worker()
     job_id, _ = worker.jobs.create(toy_spec(prompt_syntax="a1111"), tenant=LOCAL)
-    with pytest.raises(InvalidRequest, match=r"model 'toy' \(.*\) takes no prompt_syntax 'a1111'"):
+    with pytest.raises(InvalidRequest, match=r"prompt_syntax 'a1111' .*; model 'toy' is Toy"):
         execute_job(worker, job_id, "unet1@test")
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shared.errors import InvalidRequest
 from shared.jobs.spec import JobSpec
 from workers.families.unet.conditioning import UNetConditioning
 from workers.families.unet.model import UNetModel
@@ -48,13 +47,6 @@ class StableDiffusionModel(UNetModel):
     def weigh_tokens(self, embeddings: Tensor, weights: Tensor) -> Tensor:
         """See `UNetModel`."""
         return multiply_restoring_mean(embeddings, weights)
-
-    def text_inputs(self, spec: JobSpec) -> dict[str, Any]:
-        """See `UNetModel`."""
-        if fields := spec.family_fields:
-            detail = f"model {self.name!r} does not know {', '.join(fields)}: only SDXL does"
-            raise InvalidRequest(detail, field=fields[0])
-        return super().text_inputs(spec)
 
     def _encode(
         self, spec: JobSpec, given: Mapping[str, Tensor], *, is_guided: bool

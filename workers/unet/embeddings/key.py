@@ -17,7 +17,7 @@ def embeddings_key(model: BaseModel, spec: JobSpec) -> str | None:
 
     ``None``: the weights are not known right now. Raises `InvalidRequest` as `BaseModel.text_inputs` does.
     """
-    model.check_prompt_syntax(spec)
+    model.check_fields(spec)
     loras = model.patcher.contents(model.text_parts)
     if loras is None:
         return None

@@ -37,9 +37,9 @@ def check_steps(spec: JobSpec, config: Any, options: Mapping[str, Any] | None = 
         f"scheduler {spec.scheduler!r} with the scheduler config of model {spec.model!r}",
         steps.field,
     )
-    if find_schedule_error(TimestepSpec(spec.scheduler, _FEW), text) is not None:
+    if not options and find_schedule_error(TimestepSpec(spec.scheduler, _FEW), text) is not None:
         raise InvalidRequest(f"scheduler: {who} does not work: {why}", field="scheduler")
-    hint = _hint(steps, text) if field == "num_inference_steps" else ""
+    hint = _hint(steps, text) if field == "num_inference_steps" and not options else ""
     raise InvalidRequest(f"{field}: {who} cannot walk {getattr(spec, field)}: {why}{hint}", field=field)
 
 

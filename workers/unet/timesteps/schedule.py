@@ -11,7 +11,7 @@ import diffusers
 import torch
 from torch import Generator, Tensor
 
-from shared.catalog.schedulers import SCHEDULERS
+from shared.catalog.schedulers import SCHEDULERS, SchedulerClass
 from shared.errors import CatalogGone, InvalidRequest
 from shared.jobs.spec import JobSpec
 from workers.devices.base import Device
@@ -96,14 +96,16 @@ class TimestepSpec(NamedTuple):
     strength: float | None = None  # of an image
     is_masked: bool = False
     eta: float = 0.0
+    shift: float | None = None  # of flow matching, in place of the config's
     #: Arguments of ``set_timesteps`` that the model brings along (`BaseModel.timestep_options`), as JSON.
     options: str = "{}"
 
     @classmethod
     def of(cls, spec: JobSpec, options: Mapping[str, Any] | None = None) -> "TimestepSpec":
-        """Those of an accepted job, on a model with these ``options``."""
+        """Those of an accepted job, on a model with these ``options``, of which the job may set ``mu``."""
+        own = {} if spec.mu is None else {"mu": spec.mu}
         return cls(
-            options=json.dumps(dict(options or {}), sort_keys=True),
+            options=json.dumps({**(options or {}), **own}, sort_keys=True),
             scheduler=spec.scheduler,
             num_inference_steps=spec.num_inference_steps,
             timesteps=None if spec.timesteps is None else tuple(spec.timesteps),
@@ -111,6 +113,7 @@ class TimestepSpec(NamedTuple):
             strength=spec.strength,
             is_masked=spec.mask_image is not None,
             eta=spec.eta,
+            shift=spec.shift,
         )
 
     @property
@@ -129,7 +132,8 @@ def make_schedule(steps: TimestepSpec, config: Any, device: Device) -> Schedule:
     kind = SCHEDULERS.get(steps.scheduler)
     if kind is None:
         raise CatalogGone("scheduler", steps.scheduler)
-    scheduler = getattr(diffusers, kind.name).from_config(config, **kind.options)
+    own_options = kind.options | _shift(steps, kind, config)
+    scheduler = getattr(diffusers, kind.name).from_config(config, **own_options)
     value = getattr(steps, steps.field)
     placed = list(value) if isinstance(value, tuple) else value
     options = json.loads(steps.options)
@@ -140,6 +144,15 @@ def make_schedule(steps: TimestepSpec, config: Any, device: Device) -> Schedule:
     if steps.strength is None:
         return Schedule(scheduler, scheduler.timesteps, device)
     return Schedule(scheduler, _last_part(scheduler, steps, steps.strength), device)
+
+
+def _shift(steps: TimestepSpec, kind: SchedulerClass, config: Any) -> dict[str, Any]:
+    """The option for the job's static shift, or the model's where the class calls it otherwise."""
+    if kind.shift_option is None:
+        return {}
+    if steps.shift is not None:
+        return {kind.shift_option: steps.shift}
+    return {} if kind.shift_option == "shift" else {kind.shift_option: config.get("shift", 1.0)}
 
 
 def _keep_scalings(scheduler: Any, device: Device) -> None:
@@ -157,7 +170,7 @@ def _last_part(scheduler: Any, steps: TimestepSpec, strength: float) -> Tensor:
     """The timesteps that ``strength`` leaves, counted as ``get_timesteps`` of diffusers' pipelines does."""
     is_counted = steps.field == "num_inference_steps"
     count = steps.num_inference_steps if is_counted else len(scheduler.timesteps)
-    first = (count - min(int(count * strength), count)) * scheduler.order
+    first = SCHEDULERS[steps.scheduler].skipped_steps(count, strength) * scheduler.order
     timesteps: Tensor = scheduler.timesteps[first:]
     if not len(timesteps):
         detail = f"strength {strength} leaves none of the {count} steps of {steps.scheduler!r}"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.catalog.schedulers import SCHEDULERS
+from shared.catalog.schedulers import DIFFUSION_SCHEDULERS
 from shared.jobs.spec import JobSpec
 from shared.keys import LOCAL
 from tests.diffusers_peer import mask_image, source_image
@@ -72,7 +72,7 @@ def schedule_of(scheduler: str, mode: str, device: Device) -> Schedule:
 
 
 @pytest.mark.parametrize("mode", LOOPS)
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", DIFFUSION_SCHEDULERS)
 def test_no_scheduler_waits_for_the_device(scheduler: str, mode: str) -> None:
     device = MetaDevice()
     schedule = schedule_of(scheduler, mode, device)
@@ -198,7 +198,7 @@ def sync_is_an_error(cuda: Device) -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.parametrize("mode", LOOPS)
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", DIFFUSION_SCHEDULERS)
 def test_on_a_gpu_no_scheduler_waits_and_bits_are_diffusers(
     scheduler: str, mode: str, cuda: Device, sync_is_an_error: Callable[[], None]
 ) -> None:

@@ -10,7 +10,7 @@ import diffusers
 import pytest
 import torch
 
-from shared.catalog.schedulers import SCHEDULERS, step_limits
+from shared.catalog.schedulers import DIFFUSION_SCHEDULERS, SCHEDULERS, step_limits
 from shared.errors import InvalidRequest
 from shared.keys import LOCAL
 from tests.scheduler_config import SD_SCHEDULER
@@ -58,7 +58,12 @@ def is_walked(steps: TimestepSpec, config: dict[str, Any]) -> bool:
 def _sample() -> list[tuple[str, TimestepSpec]]:
     """Some schedulers with some configs at random numbers, and both sides of limits that are known."""
     choice = random.Random(5)
-    cells = [(config, scheduler) for config in CONFIGS for scheduler in SCHEDULERS if "dpm2" not in scheduler]
+    cells = [
+        (config, scheduler)
+        for config in CONFIGS
+        for scheduler in DIFFUSION_SCHEDULERS
+        if "dpm2" not in scheduler
+    ]
     rows = [
         (config, TimestepSpec(scheduler, choice.choice([1, 2, 3, 5, 9, 10, 11, 19, 21, 24, 32])))
         for config, scheduler in choice.sample(cells, 70)

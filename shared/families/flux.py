@@ -1,0 +1,106 @@
+"""Flux.1: dev and schnell, with ControlNets of InstantX's and Shakker's kind (unions, too) and of XLabs'."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.families.base import Config, ControlPlan, Mode, ModelDefaults, ModelSignature, TextTokens
+from shared.families.transformer import (
+    TAKES_NO_MU,
+    TransformerFacts,
+    each_once,
+    number,
+    pipelines,
+    square,
+    stretched,
+)
+
+#: Blocks of a Flux transformer: double ones, then single ones.
+_DOUBLE, _SINGLE = 19, 38
+#: Latents of a side, unless a job says another size: of no config.
+_SIDE = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class FluxFacts(TransformerFacts):
+    """What configs of Flux say."""
+
+    def signature(self, config: Config) -> ModelSignature:
+        """See `FamilyFacts`."""
+        width = number(config, "num_attention_heads", 24) * number(config, "attention_head_dim", 128)
+        text = number(config, "joint_attention_dim", 4096)
+        pooled, channels = number(config, "pooled_projection_dim", 768), number(config, "in_channels", 64)
+        layout = f"width {width}, texts of {text} and {pooled}, {channels} channels"
+        return self.signature_of(layout, text)
+
+    def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
+        """Residuals of the double blocks are numbered first, then those of the single ones.
+
+        Those of XLabs' ControlNets come round again; others serve several blocks in a row.
+        """
+        double, single = _blocks(controlnet)
+        if base is None:
+            return each_once(double + single)
+        blocks = number(base, "num_layers", _DOUBLE)
+        repeated = sees_pixels(controlnet) and double
+        first = tuple(i % double for i in range(blocks)) if repeated else stretched(blocks, double)
+        return ControlPlan(first + stretched(number(base, "num_single_layers", _SINGLE), single, double))
+
+    def control_layout(self, config: Config) -> str:
+        """See `TransformerFacts`."""
+        double, single = _blocks(config)
+        return f"{double}/{single} residuals" + (", repeated" if sees_pixels(config) else "")
+
+    def control_types(self, config: Config) -> int:
+        """See `TransformerFacts`."""
+        return number(config, "num_mode", 0)
+
+    def fields_in(self, mode: Mode, *, has_controlnets: bool) -> frozenset[str]:
+        """See `FamilyFacts`; ControlNets that begin from an image have no second forward."""
+        if has_controlnets and mode != "text":
+            return self.fields - {"true_cfg_scale", "negative_prompt_2"}
+        return self.fields
+
+    def has_distilled_guidance(self, config: Config) -> bool:
+        """See `FamilyFacts`; dev's takes the scale, schnell's none."""
+        return bool(config.get("guidance_embeds", False))
+
+    def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
+        """See `FamilyFacts`."""
+        return square(_SIDE, configs.get("vae"))
+
+
+def _blocks(controlnet: Config) -> tuple[int, int]:
+    return number(controlnet, "num_layers", _DOUBLE), number(controlnet, "num_single_layers", _SINGLE)
+
+
+def sees_pixels(controlnet: Config) -> bool:
+    """Whether a ControlNet, one of XLabs', is shown pixels of the control image and not its latents."""
+    return controlnet.get("conditioning_embedding_channels") is not None
+
+
+FLUX = FluxFacts(
+    name="flux",
+    label="Flux.1",
+    pipelines=pipelines(
+        "Flux",
+        "FluxImg2Img",
+        "FluxInpaint",
+        "FluxControlNet",
+        "FluxControlNetImg2Img",
+        "FluxControlNetInpaint",
+    ),
+    parts=("transformer", "vae", "text_encoder", "text_encoder_2"),
+    tokenizers={"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},
+    controlnet_classes=("FluxControlNetModel",),
+    lora_parts=("transformer", "text_encoder"),
+    fields=frozenset({"prompt_2", "negative_prompt_2", "true_cfg_scale", "max_sequence_length", "shift"}),
+    defaults=ModelDefaults("flow_match_euler", 28, 3.5),
+    guidance_begins_above=None,
+    text_tokens=TextTokens(512, 512),
+    guidance_batches="two_forwards",
+    unused_schedulers=TAKES_NO_MU,
+    transformer_classes=frozenset({"FluxTransformer2DModel"}),
+    file_words=("double_blocks.0.img_attn.", "double_blocks.0.img_mod.", "single_blocks.0.linear1."),
+    other_file_words=("single_stream_modulation.", "distilled_guidance_layer."),
+    controlnet_file_words=("controlnet_x_embedder.", "single_transformer_blocks.0.", "x_embedder."),
+)

@@ -1,0 +1,86 @@
+"""Qwen-Image, the models that make images from texts, with InstantX's ControlNets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.families.base import Config, ControlPlan, ModelDefaults, ModelSignature, TextTokens
+from shared.families.transformer import (
+    TAKES_NO_SIGMAS,
+    TransformerFacts,
+    each_once,
+    number,
+    pipelines,
+    stretched,
+)
+
+#: Blocks that a config without a number has.
+_LAYERS = 60
+#: Latents of a side, unless a job says another size: of no config.
+_SIDE = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class QwenImageFacts(TransformerFacts):
+    """What configs of Qwen-Image say."""
+
+    def signature(self, config: Config) -> ModelSignature:
+        """See `FamilyFacts`."""
+        width = number(config, "num_attention_heads", 24) * number(config, "attention_head_dim", 128)
+        text, channels = number(config, "joint_attention_dim", 3584), number(config, "in_channels", 64)
+        return self.signature_of(f"width {width}, texts of {text}, {channels} channels", text)
+
+    def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
+        """Each residual serves several blocks in a row."""
+        residuals = number(controlnet, "num_layers", _LAYERS)
+        if base is None:
+            return each_once(residuals)
+        return ControlPlan(stretched(number(base, "num_layers", _LAYERS), residuals))
+
+    def control_layout(self, config: Config) -> str:
+        """See `TransformerFacts`."""
+        return f"{number(config, 'num_layers', _LAYERS)} residuals"
+
+    def takes_mask(self, config: Config) -> bool:
+        """See `TransformerFacts`."""
+        return number(config, "extra_condition_channels", 0) > 0
+
+    def has_distilled_guidance(self, config: Config) -> bool:
+        """See `FamilyFacts`."""
+        return bool(config.get("guidance_embeds", False))
+
+    def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
+        """See `FamilyFacts`."""
+        halved = configs.get("vae", {}).get("temperal_downsample", [False, True, True])
+        if not isinstance(halved, list):
+            return None
+        px = _SIDE * 2 ** len(halved)
+        return px, px
+
+
+QWEN_IMAGE = QwenImageFacts(
+    name="qwen-image",
+    label="Qwen-Image",
+    pipelines=pipelines(
+        "QwenImage",
+        "QwenImageImg2Img",
+        "QwenImageInpaint",
+        "QwenImageControlNet",
+        "QwenImageControlNetInpaint",
+    ),
+    parts=("transformer", "vae", "text_encoder"),
+    tokenizers={"text_encoder": "tokenizer"},
+    controlnet_classes=("QwenImageControlNetModel",),
+    lora_parts=("transformer",),
+    fields=frozenset({"true_cfg_scale", "max_sequence_length", "shift"}),
+    defaults=ModelDefaults("flow_match_euler", 50, 1.0),
+    guidance_begins_above=None,
+    true_cfg_scale=4.0,
+    text_tokens=TextTokens(512, 1024),
+    guidance_batches="two_forwards",
+    unused_schedulers=TAKES_NO_SIGMAS,
+    controlnet_modes=frozenset({"text"}),
+    sums_controlnets=False,
+    transformer_classes=frozenset({"QwenImageTransformer2DModel"}),
+    file_words=("transformer_blocks.0.img_mod.", "transformer_blocks.0.txt_mod.", "txt_norm."),
+    controlnet_file_words=("controlnet_blocks.0.", "transformer_blocks.0.img_mod.", "txt_norm."),
+)

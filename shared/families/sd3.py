@@ -1,0 +1,89 @@
+"""Stable Diffusion 3 and 3.5, medium and large, with their ControlNets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.families.base import Config, ControlPlan, Mode, ModelDefaults, ModelSignature, TextTokens
+from shared.families.transformer import TransformerFacts, each_once, number, pipelines, square
+
+#: Blocks that a config without a number has.
+_LAYERS = 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class SD3Facts(TransformerFacts):
+    """What configs of Stable Diffusion 3 say."""
+
+    def signature(self, config: Config) -> ModelSignature:
+        """See `FamilyFacts`; the ControlNets of 3.5 large see no text, so no width of texts is compared."""
+        width = number(config, "num_attention_heads", 18) * number(config, "attention_head_dim", 64)
+        pooled, channels = number(config, "pooled_projection_dim", 2048), number(config, "in_channels", 16)
+        patch = number(config, "patch_size", 2)
+        layout = f"width {width}, pooled texts of {pooled}, {channels} channels in patches of {patch}"
+        return self.signature_of(layout)
+
+    def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
+        """Each residual serves about as many blocks; the last block takes none."""
+        residuals = number(controlnet, "num_layers", _LAYERS)
+        if base is None:
+            return each_once(residuals)
+        blocks = number(base, "num_layers", _LAYERS)
+        if not residuals or not blocks:
+            return ControlPlan((None,) * blocks)
+        interval = blocks / residuals
+        return ControlPlan((*(int(i / interval) for i in range(blocks - 1)), None))
+
+    def control_layout(self, config: Config) -> str:
+        """See `TransformerFacts`."""
+        return f"{number(config, 'num_layers', _LAYERS)} residuals"
+
+    def takes_mask(self, config: Config) -> bool:
+        """See `TransformerFacts`."""
+        return number(config, "extra_conditioning_channels", 0) > 0
+
+    def fields_in(self, mode: Mode, *, has_controlnets: bool) -> frozenset[str]:
+        """See `FamilyFacts`; pipelines with ControlNets take no ``mu``."""
+        return self.fields - {"mu"} if has_controlnets else self.fields
+
+    def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
+        """See `FamilyFacts`."""
+        return square(number(configs.get(self.denoiser, {}), "sample_size", 128), configs.get("vae"))
+
+
+SD3 = SD3Facts(
+    name="sd3",
+    label="Stable Diffusion 3",
+    pipelines=pipelines(
+        "StableDiffusion3",
+        "StableDiffusion3Img2Img",
+        "StableDiffusion3Inpaint",
+        "StableDiffusion3ControlNet",
+        "StableDiffusion3ControlNetInpainting",
+    ),
+    parts=("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"),
+    tokenizers={
+        "text_encoder": "tokenizer",
+        "text_encoder_2": "tokenizer_2",
+        "text_encoder_3": "tokenizer_3",
+    },
+    controlnet_classes=("SD3ControlNetModel",),
+    lora_parts=("transformer", "text_encoder", "text_encoder_2"),
+    fields=frozenset(
+        {
+            "prompt_2",
+            "negative_prompt_2",
+            "prompt_3",
+            "negative_prompt_3",
+            "max_sequence_length",
+            "clip_skip",
+            "shift",
+            "mu",
+        }
+    ),
+    defaults=ModelDefaults("flow_match_euler", 28, 7.0),
+    text_tokens=TextTokens(256, 512),
+    controlnet_modes=frozenset({"text"}),
+    transformer_classes=frozenset({"SD3Transformer2DModel"}),
+    file_words=("joint_blocks.0.x_block.", "joint_blocks.0.context_block."),
+    controlnet_file_words=("controlnet_blocks.0.", "pos_embed_input.", "transformer_blocks.0."),
+)

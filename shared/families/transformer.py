@@ -1,0 +1,121 @@
+"""What the families of diffusion transformers share: packed configs of equal names, and flow matching."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.families.base import (
+    Config,
+    ControlNetTraits,
+    ControlPlan,
+    FamilyFacts,
+    ModelSignature,
+)
+
+#: Their ``set_timesteps`` does not take what some families' pipelines give it: ``mu``, or sigmas as well.
+TAKES_NO_MU = frozenset({"flow_match_heun"})
+TAKES_NO_SIGMAS = TAKES_NO_MU | {"dpmpp_2m_flow"}
+#: What the names of weights in a LoRA file have: such a file is no base model.
+_LORA_WORDS = ("lora_", ".lora", "hada_", "lokr_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerFacts(FamilyFacts):
+    """A family of diffusion transformers."""
+
+    #: Class names that its denoiser is saved with.
+    transformer_classes: frozenset[str]
+    #: Parts of the names of weights in a single file: a ControlNet's has the ``controlnet_file_words``, a
+    #: base model's not all of them, but the ``file_words``, and none of ``other_file_words``.
+    file_words: tuple[str, ...]
+    other_file_words: tuple[str, ...] = ()
+    controlnet_file_words: tuple[str, ...] = ()
+    denoiser: str = "transformer"
+    size_multiple: int = 16  # 8 of the VAE, 2 of a token
+    refuses_unread_prompts: bool = True
+    matches_flow: bool = True
+
+    def is_family_of(self, config: Config) -> bool:
+        """See `FamilyFacts`."""
+        kind = config.get("_class_name")
+        return isinstance(kind, str) and (kind in self.transformer_classes or kind in self.controlnet_classes)
+
+    def is_family_of_file(self, names: Sequence[str]) -> bool:
+        """See `FamilyFacts`; the names are diffusers' or the original ones."""
+        others = (*self.other_file_words, *_LORA_WORDS)
+        is_controlnet = self.is_family_of_controlnet_file(names)
+        return _have_all(names, self.file_words) and not is_controlnet and not _have_any(names, others)
+
+    def is_family_of_controlnet_file(self, names: Sequence[str]) -> bool:
+        """See `FamilyFacts`."""
+        words = self.controlnet_file_words
+        return bool(words) and _have_all(names, words) and not _have_any(names, _LORA_WORDS)
+
+    @abstractmethod
+    def control_layout(self, config: Config) -> str:
+        """How many residuals the ControlNet of this config gives, of which kind: ControlNets of a job must
+        agree."""
+
+    def control_types(self, config: Config) -> int:
+        """Of a union of ControlNets; 0: an ordinary one."""
+        return 0
+
+    def takes_mask(self, config: Config) -> bool:
+        """Whether the ControlNet of this config was trained to inpaint."""
+        return False
+
+    def controlnet_traits(self, config: Config) -> ControlNetTraits:
+        """See `FamilyFacts`."""
+        return ControlNetTraits(
+            self.signature(config),
+            control_types=self.control_types(config),
+            residuals=self.control_plan(config, None).wanted,
+            layout=self.control_layout(config),
+            takes_mask=self.takes_mask(config),
+        )
+
+    def signature_of(self, layout: str, text_width: int | None = None) -> ModelSignature:
+        """A signature of this family."""
+        return ModelSignature(self.name, self.label, layout, text_width)
+
+
+def number(config: Config, name: str, default: int) -> int:
+    """A count of a config; ``default`` if there is none, or it is no count: who loads it says so."""
+    value = config.get(name, default)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default
+
+
+def stretched(blocks: int, residuals: int, first: int = 0) -> tuple[int | None, ...]:
+    """Each residual, numbered from ``first``, serves ``ceil(blocks / residuals)`` blocks in a row."""
+    if not residuals:
+        return (None,) * blocks
+    interval = math.ceil(blocks / residuals)
+    return tuple(first + i // interval for i in range(blocks))
+
+
+def each_once(residuals: int) -> ControlPlan:
+    """All residuals of a ControlNet whose base model is not known."""
+    return ControlPlan(tuple(range(residuals)))
+
+
+def square(side: int, vae: Config | None) -> tuple[int, int] | None:
+    """Width and height in pixels of ``side`` latents, by the config of an `AutoencoderKL`."""
+    blocks = (vae or {}).get("block_out_channels")
+    if not isinstance(blocks, list) or not blocks:
+        return None
+    px = side * 2 ** (len(blocks) - 1)
+    return px, px
+
+
+def pipelines(*names: str) -> frozenset[str]:
+    """Class names without the word Pipeline."""
+    return frozenset(names)
+
+
+def _have_all(names: Sequence[str], words: tuple[str, ...]) -> bool:
+    return all(any(word in name for name in names) for word in words)
+
+
+def _have_any(names: Sequence[str], words: tuple[str, ...]) -> bool:
+    return any(word in name for name in names for word in words)

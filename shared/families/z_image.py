@@ -1,0 +1,72 @@
+"""Z-Image, turbo and base, with the Fun-ControlNet-Union of its three versions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.families.base import Config, ControlPlan, ModelDefaults, ModelSignature, TextTokens
+from shared.families.transformer import TAKES_NO_SIGMAS, TransformerFacts, each_once, number, pipelines
+
+#: Layers that a config without a number has.
+_LAYERS = 30
+#: Of images that no job gives a size: of no config.
+_SIZE_PX = 1024, 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZImageFacts(TransformerFacts):
+    """What configs of Z-Image say."""
+
+    def signature(self, config: Config) -> ModelSignature:
+        """See `FamilyFacts`."""
+        heads = f"{number(config, 'n_heads', 30)}/{number(config, 'n_kv_heads', 30)}"
+        refiners = number(config, "n_refiner_layers", 2)
+        return self.signature_of(
+            f"width {number(config, 'dim', 3840)}, {heads} heads, {refiners} refiner layers"
+        )
+
+    def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
+        """Each residual is added after one layer, which the ControlNet's config names."""
+        layers = _layers(controlnet)
+        if base is None:
+            return each_once(len(layers))
+        index = {layer: i for i, layer in enumerate(layers)}
+        return ControlPlan(tuple(index.get(layer) for layer in range(number(base, "n_layers", _LAYERS))))
+
+    def control_layout(self, config: Config) -> str:
+        """See `TransformerFacts`."""
+        return f"residuals of layers {'/'.join(map(str, _layers(config)))}"
+
+    def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
+        """See `FamilyFacts`."""
+        return _SIZE_PX
+
+
+def _layers(controlnet: Config) -> tuple[int, ...]:
+    layers = controlnet.get("control_layers_places")
+    if not isinstance(layers, list | tuple) or not all(type(layer) is int for layer in layers):
+        return ()  # who loads it says what is wrong
+    return tuple(layers)
+
+
+Z_IMAGE = ZImageFacts(
+    name="z-image",
+    label="Z-Image",
+    pipelines=pipelines(
+        "ZImage", "ZImageImg2Img", "ZImageInpaint", "ZImageControlNet", "ZImageControlNetInpaint"
+    ),
+    parts=("transformer", "vae", "text_encoder"),
+    tokenizers={"text_encoder": "tokenizer"},
+    controlnet_classes=("ZImageControlNetModel",),
+    lora_parts=("transformer",),
+    fields=frozenset({"max_sequence_length", "cfg_normalization", "cfg_truncation", "shift"}),
+    defaults=ModelDefaults("flow_match_euler", 50, 5.0),
+    guidance_begins_above=0.0,
+    text_tokens=TextTokens(512, 1024),
+    unused_schedulers=TAKES_NO_SIGMAS,
+    controlnet_modes=frozenset({"text"}),
+    max_controlnets=1,
+    rows_are_independent=False,
+    transformer_classes=frozenset({"ZImageTransformer2DModel"}),
+    file_words=("layers.0.adaLN_modulation.", "noise_refiner.0.", "context_refiner.0.", "cap_pad_token"),
+    controlnet_file_words=("control_all_x_embedder.", "control_layers.0."),
+)

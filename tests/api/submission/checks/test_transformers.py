@@ -1,0 +1,163 @@
+"""Jobs that models of the transformer families cannot do are refused before anything is stored."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.schemas.job_request import JobRequest
+from api.services import Services
+from shared.catalog.catalog import read_catalog
+from shared.errors import InvalidRequest
+from shared.jobs.spec import JobSpec
+from tests.api.services import base64_of, image_file, resolved, safetensors
+
+MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "flux": ("FluxTransformer2DModel", {"guidance_embeds": True}, {"use_dynamic_shifting": True}),
+    "sd3": ("SD3Transformer2DModel", {"num_attention_heads": 24}, {"shift": 3.0}),
+    "qwen": ("QwenImageTransformer2DModel", {}, {"use_dynamic_shifting": True}),
+    "z": ("ZImageTransformer2DModel", {}, {"shift": 3.0}),
+}
+CONTROLNETS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "flux-5-10": ("flux", "FluxControlNetModel", {"num_layers": 5, "num_single_layers": 10}),
+    "flux-6-0": ("flux", "FluxControlNetModel", {"num_layers": 6, "num_single_layers": 0}),
+    "flux-union": ("flux", "FluxControlNetModel", {"num_layers": 5, "num_single_layers": 10, "num_mode": 10}),
+    "flux-narrow": ("flux", "FluxControlNetModel", {"num_attention_heads": 12}),
+    "qwen-net": ("qwen", "QwenImageControlNetModel", {"num_layers": 5}),
+    "qwen-other": ("qwen", "QwenImageControlNetModel", {"num_layers": 5}),
+    "qwen-for-flux": ("flux", "QwenImageControlNetModel", {"num_layers": 5}),
+    "sd3-mask": ("sd3", "SD3ControlNetModel", {"num_attention_heads": 24, "extra_conditioning_channels": 1}),
+    "z-net": ("z", "ZImageControlNetModel", {"control_layers_places": [0, 5], "control_in_dim": 16}),
+}
+
+
+@pytest.fixture
+def transformers(services: Services, tmp_path: Path) -> Services:
+    """A catalog of configs: nothing else is read before a job is accepted."""
+
+    def write(path: str, config: dict[str, Any]) -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(json.dumps(config))
+
+    lines = ['default_model = "flux"']
+    for name, (kind, config, scheduler) in MODELS.items():
+        write(f"{name}/model_index.json", {})
+        write(f"{name}/transformer/config.json", {"_class_name": kind, **config})
+        write(f"{name}/scheduler/scheduler_config.json", scheduler)
+        lines += [f"[models.{name}]", f'source = "{name}"']
+    for name, (model, kind, config) in CONTROLNETS.items():
+        write(f"nets/{name}/config.json", {"_class_name": kind, **config})
+        lines += [f"[controlnets.{name}]", f'source = "nets/{name}"', f'model = "{model}"']
+    path = tmp_path / "catalog.toml"
+    path.write_text("\n".join(lines))
+    settings = services.settings.model_copy(update={"catalog": path})
+    return replace(services, catalog=read_catalog(path), settings=settings)
+
+
+def job(services: Services, *controlnets: str, **fields: Any) -> JobSpec:
+    image = base64_of(image_file())
+    body = {"prompt": "a cat", "controlnets": [{"name": name, "image": image} for name in controlnets]}
+    return resolved(JobRequest.model_validate(body | fields), services)
+
+
+def refusal(services: Services, *controlnets: str, **fields: Any) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as refused:
+        job(services, *controlnets, **fields)
+    return refused.value
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_job_has_the_defaults_of_its_models_family(transformers: Services, model: str) -> None:
+    spec = job(transformers, model=model)
+    assert spec.scheduler == "flow_match_euler"
+    assert spec.num_inference_steps in (28, 50)
+    assert spec.true_cfg_scale is None
+
+
+IMAGE = {"image": base64_of(image_file((96, 96)))}
+
+
+@pytest.mark.parametrize(
+    ("controlnets", "fields", "field", "words"),
+    [
+        (["flux-narrow"], {}, "controlnets.0.name", ["width 1536", "width 3072"]),
+        (["qwen-for-flux"], {}, "controlnets.0.name", ["Qwen-Image", "Flux.1"]),
+        (["qwen-net"], {}, "controlnets.0.name", ["was trained for model 'qwen', not for 'flux'"]),
+        (["flux-6-0", "flux-5-10"], {}, "controlnets.1.name", ["5/10 residuals", "6/0 residuals"]),
+        (["flux-5-10", "flux-6-0"], {}, "controlnets.1.name", ["one job cannot have both"]),
+        (["flux-union"], {}, "controlnets.0.control_mode", ["0 to 9"]),
+        (["qwen-net", "qwen-other"], {"model": "qwen"}, "controlnets", ["qwen-net, qwen-other"]),
+        (["z-net", "z-net"], {"model": "z"}, "controlnets", ["at most 1"]),
+        (["sd3-mask"], {"model": "sd3"}, "controlnets.0.name", ["a mask_image"]),
+        (["z-net"], {"model": "z", **IMAGE}, "controlnets", ["from texts alone"]),
+        ([], {"width": 1000}, "width", ["multiple of 16"]),
+        ([], {"clip_skip": 1}, "clip_skip", ["take clip_skip", "model 'flux' is Flux.1"]),
+        (["flux-5-10"], {"guess_mode": True}, "guess_mode", ["SDXL and Stable Diffusion 1 or 2 take"]),
+        ([], {"prompt_syntax": "a1111"}, "prompt_syntax", ["is known to SDXL"]),
+        ([], {"prompt_3": "a dog"}, "prompt_3", ["only Stable Diffusion 3 takes prompt_3"]),
+        ([], {"eta": 0.5}, "eta", ["takes no eta"]),
+        ([], {"timesteps": [999, 500]}, "timesteps", ["takes no timesteps"]),
+        ([], {"scheduler": "ddim"}, "scheduler", ["'ddim' is not for Flux.1"]),
+        ([], {"shift": 3.0}, "shift", ["no static shift"]),
+        ([], {"model": "sd3", "mu": 1.0}, "mu", ["takes no mu"]),
+        ([], {"sigmas": [1.5, 0.5]}, "sigmas", ["at most 1"]),
+        ([], {"sigmas": [1.0, 0.0]}, "sigmas", ["above 0"]),
+        ([], {"negative_prompt": "red"}, "negative_prompt", ["true_cfg_scale above 1"]),
+        ([], {"model": "z", "latent_parallelism": "on"}, "latent_parallelism", ["is never split"]),
+        (
+            [],
+            {"model": "sd3", "latent_parallelism": "on", "lora_loading": {"mode": "exact"}},
+            "latent_parallelism",
+            ["keeps whole"],
+        ),
+        ([], {"strength": 0.0, **IMAGE}, "strength", ["leaves none to run"]),
+        (
+            [],
+            {"loras": [{"name": "a", "scale": {"unet": {"mid": 0.5}}}]},
+            "loras.0.scale.unet",
+            ["only SDXL and Stable Diffusion 1 or 2 take unet"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_model_of_the_family_cannot_do_is_refused_by_name(
+    transformers: Services, controlnets: list[str], fields: dict[str, Any], field: str, words: list[str]
+) -> None:
+    refused = refusal(transformers, *controlnets, **fields)
+    assert refused.field == field
+    for word in words:
+        assert word in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("controlnets", "fields", "steps"),
+    [
+        (["flux-5-10", "flux-5-10"], {"true_cfg_scale": 2.0, "negative_prompt": ""}, 28),
+        (["flux-6-0"], IMAGE, 28),
+        (["qwen-net", "qwen-net"], {"model": "qwen", "negative_prompt": "red"}, 50),
+        ([], {"sigmas": [1.0, 0.7, 0.2]}, 3),
+        ([], {"sigmas": [1.0]}, 1),
+        ([], {"latent_parallelism": "on", "lora_loading": {"mode": "exact"}}, 28),
+        ([], {"model": "sd3", "shift": 5.0, "scheduler": "flow_match_heun"}, 28),
+        ([], {"model": "z", "num_inference_steps": 8, "strength": 0.1, **IMAGE}, 8),
+    ],
+)
+def test_what_it_can_do_is_accepted(
+    transformers: Services, controlnets: list[str], fields: dict[str, Any], steps: int
+) -> None:
+    spec = job(transformers, *controlnets, **fields)
+    assert spec.num_inference_steps == steps
+    assert len(spec.controlnets) == len(controlnets)
+
+
+def test_a_lora_of_another_family_is_refused_at_submit(transformers: Services) -> None:
+    name = "double_blocks.0.img_attn.qkv"
+    file = safetensors({f"{name}.lora_A.weight": [4, 32], f"{name}.lora_B.weight": [96, 4]})
+    transformers.loras.put("style.safetensors", file)
+    assert job(transformers, loras=[{"name": "style"}]).loras[0].name == "style"
+    refused = refusal(transformers, model="sd3", loras=[{"name": "style"}])
+    assert refused.field == "loras.0.name"
+    assert str(refused) == (
+        "LoRA 'style' was trained for Flux.1; the model is Stable Diffusion 3: it does not fit 'sd3'"
+    )

@@ -1,0 +1,56 @@
+"""Defaults and limits that a catalog takes from the families of its models."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.catalog.catalog import read_catalog
+from shared.errors import InvalidSetting
+
+FLUX = {"transformer/config.json": {"_class_name": "FluxTransformer2DModel"}}
+SD1: dict[str, Any] = {"unet/config.json": {"cross_attention_dim": 768}}
+
+
+def catalog(folder: Path, entry: str = "", configs: dict[str, Any] | None = None) -> Path:
+    for path, config in {"model_index.json": {}, **(FLUX if configs is None else configs)}.items():
+        (folder / "base" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "base" / path).write_text(json.dumps(config))
+    path = folder / "catalog.toml"
+    path.write_text(f'default_model = "m"\n[models.m]\nsource = "base"\n{entry}\n')
+    return path
+
+
+@pytest.mark.parametrize(
+    ("configs", "expected"),
+    [(FLUX, ("flow_match_euler", 28, 3.5)), (SD1, ("ddim", 30, 7.5)), ({}, ("ddim", 30, 7.5))],
+    ids=["flux", "sd1", "unknown"],
+)
+def test_what_an_entry_leaves_out_is_its_familys(
+    tmp_path: Path, configs: dict[str, Any], expected: tuple[str, int, float]
+) -> None:
+    model = read_catalog(catalog(tmp_path, configs=configs)).models["m"]
+    assert (model.scheduler, model.num_inference_steps, model.guidance_scale) == expected
+
+
+def test_what_an_entry_says_counts(tmp_path: Path) -> None:
+    entry = 'scheduler = "FlowMatchLCMScheduler"\nnum_inference_steps = 4'
+    with pytest.raises(InvalidSetting, match="did you mean flow_match_lcm"):
+        read_catalog(catalog(tmp_path, entry))
+    model = read_catalog(
+        catalog(tmp_path, 'scheduler = "flow_match_lcm"\nnum_inference_steps = 4\nguidance_scale = 7.5')
+    ).models["m"]
+    assert (model.scheduler, model.num_inference_steps, model.guidance_scale) == ("flow_match_lcm", 4, 7.5)
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ('scheduler = "ddim"', "line 4: models.m.scheduler: 'ddim' is not for Flux.1; it takes"),
+        ("width = 1000", "line 4: models.m.width: is 1000; of Flux.1 it must be a multiple of 16"),
+    ],
+)
+def test_what_the_family_cannot_do_stops_the_start(tmp_path: Path, entry: str, why: str) -> None:
+    with pytest.raises(InvalidSetting, match=why.replace(".", r"\.")):
+        read_catalog(catalog(tmp_path, entry))

@@ -1,0 +1,228 @@
+"""What a job may ask of each family; the rules are those of diffusers' pipelines."""
+
+import inspect
+from typing import Any
+
+import diffusers
+import pytest
+
+from shared.errors import InvalidRequest
+from shared.families.base import FamilyFacts, Mode
+from shared.families.flux import FLUX
+from shared.families.qwen_image import QWEN_IMAGE
+from shared.families.sd3 import SD3
+from shared.families.unet import SD1, SDXL
+from shared.families.z_image import Z_IMAGE
+from shared.jobs.families.checks import AskedJob, check_job, mode_of
+from shared.jobs.families.options import UNET_FIELDS, FamilyOptions
+from shared.jobs.options import JobOptions
+
+FAMILIES: list[FamilyFacts] = [SD1, SDXL, FLUX, SD3, QWEN_IMAGE, Z_IMAGE]
+
+
+def ask(
+    facts: FamilyFacts,
+    mode: Mode = "text",
+    *,
+    has_controlnets: bool = False,
+    scheduler: str = "",
+    guidance_scale: float | None = None,
+    sides: dict[str, int | None] | None = None,
+    **options: Any,
+) -> None:
+    """Check a job of a model with the family's defaults."""
+    asked = AskedJob(
+        model="m",
+        options=JobOptions(prompt="a cat", **options),
+        mode=mode,
+        has_controlnets=has_controlnets,
+        scheduler=scheduler or facts.defaults.scheduler,
+        guidance_scale=facts.defaults.guidance_scale if guidance_scale is None else guidance_scale,
+        sides=sides or {},
+    )
+    check_job(asked, facts, facts.label)
+
+
+def refusal(*args: Any, **fields: Any) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as refused:
+        ask(*args, **fields)
+    return refused.value
+
+
+@pytest.mark.parametrize("facts", FAMILIES, ids=lambda facts: facts.name)
+def test_a_job_of_defaults_is_one_of_every_family(facts: FamilyFacts) -> None:
+    for mode in facts.modes:
+        ask(facts, mode)
+    for mode in facts.controlnet_modes:
+        ask(facts, mode, has_controlnets=True)
+
+
+#: A value of each field that is not its default.
+VALUES: dict[str, Any] = {
+    **dict.fromkeys(("prompt_2", "prompt_3"), "a dog"),
+    **dict.fromkeys(("negative_prompt_2", "negative_prompt_3"), "a bird"),
+    **dict.fromkeys((name for name in FamilyOptions.model_fields if "size" in name), (64, 64)),
+    **dict.fromkeys((name for name in FamilyOptions.model_fields if "crops" in name), (1, 1)),
+    "true_cfg_scale": 3.0,
+    "max_sequence_length": 128,
+    "shift": 2.0,
+    "mu": 1.0,
+    "cfg_normalization": 1.0,
+    "cfg_truncation": 0.5,
+    "guess_mode": True,
+    "clip_skip": 1,
+    "guidance_rescale": 0.5,
+    "long_prompt": "chunk",
+}
+
+
+def test_every_limited_field_is_of_some_family() -> None:
+    limited = {*FamilyOptions.model_fields, *UNET_FIELDS}
+    assert VALUES.keys() == limited
+    assert set().union(*(facts.fields for facts in FAMILIES)) == limited
+
+
+@pytest.mark.parametrize("facts", FAMILIES, ids=lambda facts: facts.name)
+@pytest.mark.parametrize("field", VALUES)
+def test_a_field_is_taken_or_refused_by_name(facts: FamilyFacts, field: str) -> None:
+    more = {} if facts.guidance_begins_above is not None else {"true_cfg_scale": 3.0}
+    given = {"negative_prompt": "", **more, field: VALUES[field]}
+    if field in facts.fields:
+        ask(facts, **given)
+    else:
+        refused = refusal(facts, **given)
+        assert refused.field == field
+        assert f"{field}; model 'm' is {facts.label}" in str(refused)
+
+
+#: Fields that a pipeline has under the same name.
+SAME = {
+    *("prompt_2", "prompt_3", "negative_prompt_2", "negative_prompt_3", "true_cfg_scale", "clip_skip", "mu"),
+    *("max_sequence_length", "cfg_normalization", "cfg_truncation"),
+}
+PIPELINES: list[tuple[FamilyFacts, Mode, bool, Any]] = [
+    (FLUX, "text", False, diffusers.FluxPipeline),
+    (FLUX, "image", False, diffusers.FluxImg2ImgPipeline),
+    (FLUX, "mask", False, diffusers.FluxInpaintPipeline),
+    (FLUX, "text", True, diffusers.FluxControlNetPipeline),
+    (FLUX, "image", True, diffusers.FluxControlNetImg2ImgPipeline),
+    (FLUX, "mask", True, diffusers.FluxControlNetInpaintPipeline),
+    (SD3, "text", False, diffusers.StableDiffusion3Pipeline),
+    (SD3, "image", False, diffusers.StableDiffusion3Img2ImgPipeline),
+    (SD3, "mask", False, diffusers.StableDiffusion3InpaintPipeline),
+    (SD3, "text", True, diffusers.StableDiffusion3ControlNetPipeline),
+    (QWEN_IMAGE, "text", False, diffusers.QwenImagePipeline),
+    (QWEN_IMAGE, "image", False, diffusers.QwenImageImg2ImgPipeline),
+    (QWEN_IMAGE, "mask", False, diffusers.QwenImageInpaintPipeline),
+    (QWEN_IMAGE, "text", True, diffusers.QwenImageControlNetPipeline),
+    (Z_IMAGE, "text", False, diffusers.ZImagePipeline),
+    (Z_IMAGE, "image", False, diffusers.ZImageImg2ImgPipeline),
+    (Z_IMAGE, "mask", False, diffusers.ZImageInpaintPipeline),
+    (Z_IMAGE, "text", True, diffusers.ZImageControlNetPipeline),
+]
+
+
+@pytest.mark.parametrize(
+    ("facts", "mode", "has_controlnets", "pipeline"), PIPELINES, ids=[one[3].__name__ for one in PIPELINES]
+)
+def test_a_familys_fields_are_those_of_its_pipeline(
+    facts: FamilyFacts, mode: Mode, has_controlnets: bool, pipeline: Any
+) -> None:
+    taken = set(inspect.signature(pipeline.__call__).parameters)
+    assert facts.fields_in(mode, has_controlnets=has_controlnets) & SAME == taken & SAME
+    assert ("negative_prompt" in taken) or "true_cfg_scale" not in taken
+    default = inspect.signature(pipeline.__call__).parameters.get("true_cfg_scale")
+    assert default is None or default.default == facts.true_cfg_scale
+
+
+@pytest.mark.parametrize("facts", [FLUX, SD3, QWEN_IMAGE, Z_IMAGE], ids=lambda facts: facts.name)
+def test_defaults_are_those_of_the_pipeline(facts: FamilyFacts) -> None:
+    pipeline = next(one for *key, one in PIPELINES if key == [facts, "text", False])
+    known = inspect.signature(pipeline.__call__).parameters
+    assert facts.defaults.num_inference_steps == known["num_inference_steps"].default
+    assert facts.defaults.guidance_scale == (known["guidance_scale"].default or 1.0)
+    assert facts.text_tokens is not None
+    assert facts.text_tokens.default == known["max_sequence_length"].default
+
+
+@pytest.mark.parametrize("facts", [SD3, QWEN_IMAGE, Z_IMAGE], ids=lambda facts: facts.name)
+@pytest.mark.parametrize("mode", ["image", "mask"])
+def test_controlnets_guide_only_jobs_for_which_diffusers_has_a_pipeline(
+    facts: FamilyFacts, mode: Mode
+) -> None:
+    if mode in facts.controlnet_modes:
+        pytest.skip("diffusers has one")
+    refused = refusal(facts, mode, has_controlnets=True)
+    assert refused.field == "controlnets"
+    assert f"ControlNets of {facts.label} guide jobs from texts alone" in str(refused)
+
+
+def test_flux_with_controlnets_and_an_image_has_no_second_forward() -> None:
+    refused = refusal(FLUX, "image", has_controlnets=True, true_cfg_scale=2.0, negative_prompt="")
+    assert refused.field == "true_cfg_scale"
+    assert str(refused) == ("model 'm' (Flux.1) takes no true_cfg_scale with an image and ControlNets")
+    assert refusal(FLUX, "mask", has_controlnets=True, negative_prompt="red").field == "negative_prompt"
+
+
+@pytest.mark.parametrize(
+    ("facts", "fields", "field", "words"),
+    [
+        (FLUX, {"negative_prompt": "red"}, "negative_prompt", "only with a true_cfg_scale above 1; it is 1"),
+        (FLUX, {"negative_prompt": "", "true_cfg_scale": 1.0}, "negative_prompt", "above 1"),
+        (FLUX, {"true_cfg_scale": 2.0}, "true_cfg_scale", "needs a negative_prompt; it may be empty"),
+        (FLUX, {"true_cfg_scale": 2.0, "negative_prompt_2": "red"}, "negative_prompt_2", "needs a negative_"),
+        (QWEN_IMAGE, {"negative_prompt": "red", "true_cfg_scale": 1.0}, "negative_prompt", "it is 1"),
+        (Z_IMAGE, {"negative_prompt": "red", "guidance_scale": 0.0}, "negative_prompt", "above 0; it is 0"),
+        (SD3, {"negative_prompt_3": "red", "guidance_scale": 1.0}, "negative_prompt_3", "above 1; it is 1"),
+    ],
+)
+def test_a_negative_prompt_that_no_branch_reads_is_refused(
+    facts: FamilyFacts, fields: dict[str, Any], field: str, words: str
+) -> None:
+    refused = refusal(facts, **fields)
+    assert refused.field == field
+    assert words in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("facts", "fields"),
+    [
+        (FLUX, {"negative_prompt": "", "true_cfg_scale": 1.5}),
+        (QWEN_IMAGE, {"negative_prompt": ""}),
+        (QWEN_IMAGE, {}),
+        (Z_IMAGE, {"negative_prompt": "red", "guidance_scale": 1.0}),
+        (SD1, {"negative_prompt": "red", "guidance_scale": 1.0}),  # as it has always been left unread
+    ],
+)
+def test_a_negative_prompt_that_a_branch_reads_is_taken(facts: FamilyFacts, fields: dict[str, Any]) -> None:
+    ask(facts, **fields)
+
+
+@pytest.mark.parametrize("facts", [FLUX, SD3, QWEN_IMAGE, Z_IMAGE], ids=lambda facts: facts.name)
+def test_a_scheduler_of_another_kind_of_model_is_refused(facts: FamilyFacts) -> None:
+    refused = refusal(facts, scheduler="ddim")
+    assert refused.field == "scheduler"
+    assert f"'ddim' is not for {facts.label}; model 'm' takes " in str(refused)
+    assert "flow_match_euler" in str(refused)
+    assert refusal(SD1, scheduler="flow_match_euler").field == "scheduler"
+
+
+def test_a_scheduler_that_no_pipeline_begins_from_an_image_with_is_refused() -> None:
+    ask(FLUX, scheduler="unipc_flow")
+    refused = refusal(FLUX, "image", scheduler="unipc_flow")
+    assert refused.field == "scheduler"
+    assert "does not begin from an image" in str(refused)
+
+
+@pytest.mark.parametrize("facts", [FLUX, SD3, QWEN_IMAGE, Z_IMAGE], ids=lambda facts: facts.name)
+def test_texts_and_sides_have_the_limits_of_the_pipeline(facts: FamilyFacts) -> None:
+    assert facts.text_tokens is not None
+    ask(facts, max_sequence_length=facts.text_tokens.limit, sides={"width": 1024, "height": 1040})
+    if facts.text_tokens.limit < 1024:
+        assert refusal(facts, max_sequence_length=1024).field == "max_sequence_length"
+    assert refusal(facts, sides={"width": 1024, "height": 1000}).field == "height"
+    assert refusal(facts, prompt_syntax="a1111").field == "prompt_syntax"
+
+
+def test_the_images_of_a_job_say_its_mode() -> None:
+    assert [mode_of(None, None), mode_of("a", None), mode_of("a", "b")] == ["text", "image", "mask"]

@@ -1,0 +1,127 @@
+"""LoRAs of transformers, in the names of every trainer: family, parts, and what they do not fit."""
+
+import pytest
+
+from shared.families.base import FamilyFacts, ModelSignature
+from shared.families.flux import FLUX
+from shared.families.qwen_image import QWEN_IMAGE
+from shared.families.sd3 import SD3
+from shared.families.unet import SD1, SDXL
+from shared.families.z_image import Z_IMAGE
+from shared.storage.lora_header import LoraInfo, incompatibility, inspect_lora
+from shared.storage.safetensors_header import TensorInfo
+
+
+def inspect(*keys: str, width: int = 3072, **metadata: str) -> LoraInfo:
+    return inspect_lora({key: TensorInfo("BF16", (8, width), (0, 0)) for key in keys}, metadata)
+
+
+def signature(facts: FamilyFacts) -> ModelSignature:
+    return facts.signature({"addition_embed_type": "text_time", "cross_attention_dim": 2048})
+
+
+FILES: dict[str, tuple[str, str]] = {
+    "flux PEFT": ("flux", "transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"),
+    "flux PEFT without prefix": ("flux", "single_transformer_blocks.3.proj_mlp.lora_A.weight"),
+    "flux double blocks": ("flux", "transformer.transformer_blocks.7.ff_context.net.0.proj.lora_A.weight"),
+    "flux kohya": ("flux", "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight"),
+    "flux kohya single": ("flux", "lora_unet_single_blocks_37_linear1.lora_down.weight"),
+    "flux ComfyUI": ("flux", "diffusion_model.double_blocks.0.txt_mlp.0.lora_A.weight"),
+    "flux BFL": ("flux", "double_blocks.0.img_attn.qkv.lora_A.weight"),
+    "flux XLabs": ("flux", "double_blocks.0.processor.qkv_lora1.down.weight"),
+    "flux XLabs single": ("flux", "single_blocks.0.processor.qkv_lora.down.weight"),
+    "flux OneTrainer": ("flux", "lora_transformer_single_transformer_blocks_0_attn_to_q.lora_down.weight"),
+    "flux fal": ("flux", "base_model.model.double_blocks.0.img_attn.proj.lora_A.weight"),
+    "sd3 ComfyUI": ("sd3", "diffusion_model.joint_blocks.0.x_block.attn.qkv.lora_A.weight"),
+    "sd3 kohya": ("sd3", "lora_unet_joint_blocks_0_context_block_mlp_fc1.lora_down.weight"),
+    "qwen PEFT": ("qwen-image", "transformer.transformer_blocks.0.img_mlp.net.0.proj.lora_A.weight"),
+    "qwen ComfyUI": ("qwen-image", "diffusion_model.transformer_blocks.59.attn.to_q.lora_A.weight"),
+    "qwen kohya": ("qwen-image", "lora_unet_transformer_blocks_0_txt_mod_1.lora_down.weight"),
+    "z-image PEFT": ("z-image", "transformer.layers.0.attention.to_q.lora_A.weight"),
+    "z-image ComfyUI": ("z-image", "diffusion_model.layers.0.attention.qkv.lora_down.weight"),
+    "z-image kohya": ("z-image", "lora_unet_layers_0_feed_forward_w1.lora_down.weight"),
+    "z-image refiner": ("z-image", "diffusion_model.context_refiner.0.attention.to_k.lora_A.weight"),
+    "z-image LoKr": ("z-image", "diffusion_model.layers.0.adaLN_modulation.0.lokr_w1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "key"), FILES.values(), ids=FILES)
+def test_the_names_of_every_trainer_tell_the_family(family: str, key: str) -> None:
+    if "ff_context" in key:  # its width tells that no Stable Diffusion 3 has it
+        info = inspect(key, "transformer.transformer_blocks.7.attn.to_q.lora_A.weight")
+    else:
+        info = inspect(key)
+    assert (info.family, info.parts, info.cross_attention_dim) == (family, ["transformer"], None)
+
+
+@pytest.mark.parametrize("width", [1536, 2432])
+def test_the_width_of_stable_diffusion_3_tells_it(width: int) -> None:
+    key = "transformer.transformer_blocks.0.attn.to_q.lora_A.weight"
+    assert inspect(key, width=width).family == "sd3"
+    dual = "transformer.transformer_blocks.0.attn2.to_k.lora_A.weight"
+    assert inspect(dual, width=64).family == "sd3"
+
+
+def test_where_two_families_have_the_module_the_trainers_word_counts() -> None:
+    key = "transformer.transformer_blocks.0.attn.to_q.lora_A.weight"
+    assert inspect(key).family is None
+    assert inspect(key).parts == ["transformer"]
+    assert inspect(key, **{"modelspec.architecture": "flux-1-dev/lora"}).family == "flux"
+
+
+@pytest.mark.parametrize(
+    ("keys", "family", "parts"),
+    [
+        (("lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_down.weight",), None, ["text_encoder_3"]),
+        (
+            ("lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight",
+             "lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_down.weight",
+             "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight"),
+            "flux", ["text_encoder", "text_encoder_2", "transformer"],
+        ),
+        (
+            ("text_encoder_2.encoder.block.0.layer.0.SelfAttention.q.lora_A.weight",
+             "transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"),
+            "flux", ["text_encoder_2", "transformer"],
+        ),
+        (
+            ("text_encoders.clip_g.transformer.text_model.encoder.layers.0.mlp.fc1.lora_A.weight",
+             "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q.lora_A.weight",
+             "diffusion_model.joint_blocks.0.x_block.attn.qkv.lora_A.weight"),
+            "sd3", ["text_encoder_2", "text_encoder_3", "transformer"],
+        ),
+    ],
+)  # fmt: skip
+def test_text_encoders_beside_a_transformer_are_named(
+    keys: tuple[str, ...], family: str | None, parts: list[str]
+) -> None:
+    info = inspect(*keys)
+    assert (info.family, info.parts) == (family, parts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "key"),
+    [(facts, key) for facts in (FLUX, SD3, QWEN_IMAGE, Z_IMAGE, SD1, SDXL) for _, key in FILES.values()],
+)
+def test_a_lora_fits_the_models_of_its_family_alone(facts: FamilyFacts, key: str) -> None:
+    info = inspect(key, "transformer.transformer_blocks.20.attn.to_q.lora_A.weight")
+    family = info.family or "unknown"
+    why = incompatibility(info, signature(facts))
+    assert (why is None) == (facts.name == family)
+    assert why is None or facts.label in why
+
+
+def test_a_lora_of_a_unet_does_not_fit_a_transformer() -> None:
+    key = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight"
+    known, toy = inspect(key, width=768), inspect(key, width=48)
+    assert str(incompatibility(known, signature(FLUX))).startswith("was trained for Stable Diffusion 1")
+    assert "UNet" in str(incompatibility(toy, signature(FLUX)))
+
+
+def test_parts_that_diffusers_would_leave_out_are_refused_by_name() -> None:
+    t5 = "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q.lora_A.weight"
+    why = incompatibility(inspect(t5, FILES["flux PEFT"][1]), signature(FLUX))
+    assert why == "trains text_encoder_2, and only transformer and text_encoder of Flux.1 can be trained"
+    clip = "text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight"
+    assert incompatibility(inspect(clip, FILES["flux PEFT"][1]), signature(FLUX)) is None
+    assert incompatibility(inspect(clip), signature(FLUX)) is None  # the first encoder of many models

@@ -1,0 +1,83 @@
+"""Schedules of flow matching have the bits of diffusers' pipelines: steps, shifts, images to begin from."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from diffusers.pipelines.flux.pipeline_flux import retrieve_timesteps
+
+from shared.catalog.schedulers import FLOW_MATCH_SCHEDULERS, SCHEDULERS, schedulers_of
+from shared.families.flux import FLUX
+from tests.workers.unet.specs import spec
+from workers.devices.selection import find_device
+from workers.unet.timesteps.dry_run import check_steps
+from workers.unet.timesteps.schedule import TimestepSpec, make_schedule
+
+CPU = find_device("cpu")
+STEPS, MU = 5, 0.9
+STATIC: dict[str, Any] = {"num_train_timesteps": 1000, "shift": 3.0}
+DYNAMIC: dict[str, Any] = STATIC | {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
+
+
+def plain_scheduler(name: str, config: dict[str, Any], **shift: float) -> Any:
+    """As a user of diffusers makes it."""
+    kind = SCHEDULERS[name]
+    own = {"flow_shift": config["shift"]} if kind.shift_option == "flow_shift" else {}
+    return getattr(diffusers, kind.name).from_config(config, **kind.options, **own | shift)
+
+
+@pytest.mark.parametrize("name", schedulers_of(FLUX))
+def test_steps_lie_where_fluxs_pipeline_places_them(name: str) -> None:
+    scheduler = plain_scheduler(name, DYNAMIC)
+    sigmas = None if SCHEDULERS[name].options.get("use_flow_sigmas") else [1.0, 0.8, 0.6, 0.4, 0.2]
+    retrieve_timesteps(scheduler, STEPS, "cpu", sigmas=sigmas, mu=MU)
+    options = {"mu": MU} if sigmas is None else {"mu": MU, "sigmas": sigmas}
+    made = make_schedule(TimestepSpec(name, STEPS, options=json.dumps(options)), DYNAMIC, CPU)
+    assert torch.equal(made.timesteps, scheduler.timesteps)
+    assert torch.equal(made.scheduler.sigmas, scheduler.sigmas)
+
+
+@pytest.mark.parametrize("name", FLOW_MATCH_SCHEDULERS)
+@pytest.mark.parametrize("shift", [None, 1.5])
+def test_a_static_shift_is_the_jobs_or_the_models(name: str, shift: float | None) -> None:
+    option = str(SCHEDULERS[name].shift_option)
+    scheduler = plain_scheduler(name, STATIC, **({} if shift is None else {option: shift}))
+    scheduler.set_timesteps(STEPS)
+    made = make_schedule(TimestepSpec(name, STEPS, shift=shift), STATIC, CPU)
+    assert made.scheduler.config[option] == (STATIC["shift"] if shift is None else shift)
+    assert torch.equal(made.timesteps, scheduler.timesteps)
+    assert torch.equal(made.scheduler.sigmas, scheduler.sigmas)
+
+
+@pytest.mark.parametrize("strength", [0.15, 0.55, 1.0])
+@pytest.mark.parametrize("name", ["flow_match_euler", "flow_match_euler_karras", "flow_match_heun"])
+def test_an_image_leaves_the_steps_that_the_pipeline_runs(name: str, strength: float) -> None:
+    scheduler = plain_scheduler(name, STATIC)
+    scheduler.set_timesteps(STEPS)
+    pipeline = SimpleNamespace(scheduler=scheduler)
+    expected, _ = diffusers.StableDiffusion3Img2ImgPipeline.get_timesteps(pipeline, STEPS, strength, "cpu")
+    latents, noise = torch.ones(1, 4), torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
+    begun = scheduler.scale_noise(latents, expected[:1], noise)
+    made = make_schedule(TimestepSpec(name, STEPS, strength=strength), STATIC, CPU)
+    assert torch.equal(made.timesteps, expected)
+    found = made.noised(latents, noise, 0)
+    assert torch.equal(found, begun)
+    for step, t in enumerate(expected):
+        begun = scheduler.step(torch.tanh(begun), t, begun, return_dict=False)[0]
+        found = made.step(torch.tanh(found), step, found, {})
+    assert torch.equal(found, begun)
+
+
+def test_the_jobs_mu_and_shift_count_before_the_models() -> None:
+    job = spec(scheduler="flow_match_euler", mu=0.3)
+    assert json.loads(TimestepSpec.of(job, {"mu": MU}).options) == {"mu": 0.3}
+    assert TimestepSpec.of(spec(scheduler="flow_match_euler", shift=2.0)).shift == 2.0
+
+
+@pytest.mark.parametrize("name", FLOW_MATCH_SCHEDULERS)
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_every_scheduler_of_flow_matching_runs_to_its_end(name: str, steps: int) -> None:
+    check_steps(spec(scheduler=name, num_inference_steps=steps), STATIC)
