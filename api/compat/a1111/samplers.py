@@ -9,8 +9,9 @@ diffusers places them. Source: AUTOMATIC1111/stable-diffusion-webui, ``modules/s
 
 from typing import NamedTuple
 
-from shared.catalog.schedulers import SCHEDULERS
+from shared.catalog.schedulers import SCHEDULERS, schedulers_of
 from shared.errors import NotFound
+from shared.families.base import FamilyFacts
 
 
 class Sampler(NamedTuple):
@@ -61,6 +62,18 @@ NOISE_SCHEDULES = (
     NoiseSchedule("normal", "Normal", ""),
     NoiseSchedule("beta", "Beta", "_beta"),
 )
+#: What the samplers are for models of flow matching.
+_FLOW_MATCH = {
+    "euler": "flow_match_euler",
+    "euler_karras": "flow_match_euler_karras",
+    "euler_exponential": "flow_match_euler_exponential",
+    "euler_beta": "flow_match_euler_beta",
+    "heun": "flow_match_heun",
+    "lcm": "flow_match_lcm",
+    "dpmpp_2m": "dpmpp_2m_flow",
+    "unipc": "unipc_flow",
+}
+_OF_FLOW_MATCH = {own: diffusion for diffusion, own in _FLOW_MATCH.items()}
 _SAMPLERS = {name.lower(): sampler for sampler in SAMPLERS for name in (sampler.name, *sampler.aliases)}
 _SCHEDULES = {name: one for one in NOISE_SCHEDULES for name in (one.name, one.label.lower())}
 
@@ -72,12 +85,33 @@ def is_chosen(sampler_name: str | None, sampler_index: str | None, scheduler: st
     return (scheduler or AUTOMATIC.name).lower() != AUTOMATIC.name
 
 
-def find_scheduler(sampler_name: str | None, sampler_index: str | None, scheduler: str | None) -> str:
+def find_scheduler(
+    sampler_name: str | None,
+    sampler_index: str | None,
+    scheduler: str | None,
+    facts: FamilyFacts | None = None,
+) -> str:
     """The scheduler here for the fields of a request; ``sampler_index`` is the old name of the first one.
 
     A noise schedule in the sampler's name counts before ``scheduler``, as in A1111. Upper and lower case are
-    the same. Raises `NotFound`, naming those that are known.
+    the same. ``facts`` are those of the model's family: one of flow matching has counterparts of its own.
+    Raises `NotFound`, naming those that are known.
     """
+    if facts is None or not facts.matches_flow:
+        return _find_scheduler(sampler_name, sampler_index, scheduler)
+    if (scheduler or AUTOMATIC.name).lower() in (AUTOMATIC.name, "simple"):  # as Forge calls it
+        scheduler = "uniform"
+    found = _find_scheduler(sampler_name, sampler_index, scheduler)
+    found = _FLOW_MATCH.get(found, found)
+    schedulers = schedulers_of(facts)
+    if found not in schedulers:
+        known = ", ".join(one.name for one in SAMPLERS if _FLOW_MATCH.get(one.scheduler) in schedulers)
+        name = sampler_name or sampler_index or DEFAULT_SAMPLER
+        raise NotFound(f"sampler {name[:60]!r} is not for {facts.label}; known are {known}")
+    return found
+
+
+def _find_scheduler(sampler_name: str | None, sampler_index: str | None, scheduler: str | None) -> str:
     name = sampler_name or sampler_index or DEFAULT_SAMPLER
     sampler, schedule = _SAMPLERS.get(name.lower()), scheduler or AUTOMATIC.name
     if sampler is None and name in SCHEDULERS:  # a name of this fleet says all of it
@@ -117,7 +151,7 @@ def find_sampler(scheduler: str) -> tuple[str, str | None]:
 
     A scheduler without a counterpart keeps its name, which `find_scheduler` takes, too.
     """
-    return _NAMES.get(scheduler, (scheduler, None))
+    return _NAMES.get(_OF_FLOW_MATCH.get(scheduler, scheduler), (scheduler, None))
 
 
 _NAMES = {

@@ -29,6 +29,7 @@ class Txt2ImgFields(BaseModel):
     n_iter: Annotated[int, Field(ge=1)] = 1
     steps: Annotated[int, Field(ge=1)] | None = None
     cfg_scale: Finite | None = None
+    distilled_cfg_scale: Finite | None = None
     width: int | None = None
     height: int | None = None
     sampler_name: str | None = None

@@ -48,17 +48,23 @@ def generation_response(job: Job, call: AcceptedCall, services: Services) -> Gen
         files = list(filter(None, [current_image(job, services)]))
         warnings.append("the call was interrupted: its image is a preview")
     elif fields.send_images:
-        masked = None if call.masked is None else _masked_image(call.masked, services)
+        masked = None if call.masked is None else _masked_image(call.masked, job.spec.model, services)
         files = [_file(job, image, masked, services) for image in job.images]
     size = size_of(job.spec.width, job.spec.height, job.spec.model, services) or (0, 0)
     info = json.dumps(_info(job, fields, warnings, size))
     return GenerationResponse(images=files, parameters=call.echo, info=info)
 
 
-def _masked_image(fields: Img2ImgFields, services: Services) -> MaskedImage | None:
+def _masked_image(fields: Img2ImgFields, model: str, services: Services) -> MaskedImage | None:
     """Decoded again: a call that waits keeps its images as they were sent."""
-    limits = services.settings.max_control_px, services.settings.max_side_px
-    read = partial(read_init_image, as_is(fields), max_px=limits[0], max_side_px=limits[1])
+    settings, multiple = services.settings, services.families.size_multiple(model)
+    read = partial(
+        read_init_image,
+        as_is(fields),
+        max_px=settings.max_control_px,
+        max_side_px=settings.max_side_px,
+        multiple=multiple,
+    )
     return work_on_images(read, services).masked
 
 
@@ -101,7 +107,7 @@ def _info(job: Job, fields: Txt2ImgFields, warnings: list[str], size: Size) -> d
         "width": spec.width or size[0],
         "height": spec.height or size[1],
         "sampler_name": find_sampler(spec.scheduler)[0],
-        "cfg_scale": spec.guidance_scale,
+        "cfg_scale": spec.guidance_scale if spec.true_cfg_scale is None else spec.true_cfg_scale,
         "steps": spec.num_inference_steps,
         "batch_size": fields.batch_size,
         "restore_faces": False,

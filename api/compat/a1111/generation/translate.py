@@ -7,6 +7,7 @@ from typing import Any
 
 from api.compat.a1111.errors import note_units
 from api.compat.a1111.generation.controlnet_units import read_units
+from api.compat.a1111.generation.family_fields import guidance_fields, prompt_fields
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields, known_fields
 from api.compat.a1111.generation.images.init_image import InitImage, read_init_image
 from api.compat.a1111.generation.images.resizing import Size
@@ -66,7 +67,8 @@ def _translate(
     init: InitImage | None = None
     if isinstance(fields, Img2ImgFields):
         img2img = fields
-        read = partial(read_init_image, img2img, max_px=max_px, max_side_px=max_side_px)
+        multiple = services.families.size_multiple(job["model"])
+        read = partial(read_init_image, img2img, max_px=max_px, max_side_px=max_side_px, multiple=multiple)
         init = work_on_images(read, services)
         job |= {**init.job_fields, "strength": img2img.denoising_strength}
     size = _size(fields, job["model"], services) if init is None else init.image.size
@@ -81,21 +83,20 @@ def _job_fields(
     """Fields of a job that both calls have, and warnings."""
     check_settings(fields.override_settings)
     settings, warnings = read_settings(sticky, fields.override_settings)
-    job = {
-        **settings.job_fields(services.catalog),
-        "prompt": fields.prompt,
-        "negative_prompt": fields.negative_prompt or None,
-        "prompt_syntax": "a1111",
+    job = settings.job_fields(services.catalog)
+    facts, model = services.families.facts(job["model"]), services.catalog.models[job["model"]]
+    job |= {
+        **prompt_fields(fields, facts),
+        **guidance_fields(fields, facts, model.guidance_scale),
         "width": fields.width,
         "height": fields.height,
         "num_inference_steps": fields.steps,
-        "guidance_scale": fields.cfg_scale,
         "seed": fields.seed if fields.seed >= 0 else None,
         "num_images": fields.batch_size * fields.n_iter,
     }
     names = fields.sampler_name, fields.sampler_index, fields.scheduler
-    job["scheduler"] = find_scheduler(*names) if is_chosen(*names) else None
-    job |= _eta(fields, job["scheduler"] or services.catalog.models[job["model"]].scheduler)
+    job["scheduler"] = find_scheduler(*names, facts) if is_chosen(*names) else None
+    job |= _eta(fields, job["scheduler"] or model.scheduler)
     return {name: value for name, value in job.items() if value is not None}, warnings
 
 

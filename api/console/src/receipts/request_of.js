@@ -9,6 +9,8 @@ const DEFAULTS = {
   prompt_syntax: "plain",
   guidance_rescale: 0,
   eta: 0,
+  cfg_normalization: 0,
+  cfg_truncation: 1,
   residual_precision: "exact",
   latent_parallelism: "auto",
   output_format: "png",

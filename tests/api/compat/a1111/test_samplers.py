@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.compat.a1111.samplers import NOISE_SCHEDULES, SAMPLERS, find_scheduler
-from shared.catalog.schedulers import SCHEDULERS
+from api.compat.a1111.samplers import NOISE_SCHEDULES, SAMPLERS, find_sampler, find_scheduler
+from shared.catalog.schedulers import SCHEDULERS, schedulers_of
 from shared.errors import NotFound
+from shared.families.flux import FLUX
 
 
 @pytest.mark.parametrize(
@@ -92,3 +93,31 @@ def test_any_names_are_found_or_refused(
         assert find_scheduler(sampler, index, scheduler) in SCHEDULERS
     except NotFound:
         return
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        (("Euler", None), "flow_match_euler"),
+        (("Euler", "Simple"), "flow_match_euler"),
+        (("Euler", "Beta"), "flow_match_euler_beta"),
+        (("Euler Karras", None), "flow_match_euler_karras"),
+        (("DPM++ 2M", "Automatic"), "dpmpp_2m_flow"),
+        (("flow_match_lcm", None), "flow_match_lcm"),
+    ],
+)
+def test_samplers_have_counterparts_for_models_of_flow_matching(
+    asked: tuple[str, str | None], name: str
+) -> None:
+    assert find_scheduler(asked[0], None, asked[1], FLUX) == name
+    assert name in schedulers_of(FLUX)
+    assert find_scheduler(find_sampler(name)[0], None, find_sampler(name)[1], FLUX) == name
+
+
+@pytest.mark.parametrize("asked", [("Euler a", None), ("DDIM", None), ("DPM++ 2M", "Karras"), ("Heun", None)])
+def test_a_sampler_that_flux_has_no_counterpart_of_is_refused_by_name(asked: tuple[str, str | None]) -> None:
+    with pytest.raises(NotFound) as refused:
+        find_scheduler(asked[0], None, asked[1], FLUX)
+    assert str(refused.value) == (
+        f"sampler {asked[0]!r} is not for Flux.1; known are DPM++ 2M, Euler, LCM, UniPC"
+    )

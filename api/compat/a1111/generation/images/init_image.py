@@ -15,8 +15,6 @@ from shared.errors import InvalidRequest, NotFound
 _BACKGROUND = (255, 255, 255)
 #: ``inpainting_fill``: what is masked begins with the colours around it, or with its own.
 _FILL, _ORIGINAL = 0, 1
-#: Sides of a job are multiples of it.
-_MULTIPLE = 8
 
 
 class InitImage(NamedTuple):
@@ -37,8 +35,11 @@ class InitImage(NamedTuple):
         return fields if self.mask is None else fields | {"mask_image": base64_png(self.mask)}
 
 
-def read_init_image(fields: Img2ImgFields, *, max_px: int, max_side_px: int) -> InitImage:
-    """Decode and resize; raises `NotFound` without an image, `InvalidRequest` for a field."""
+def read_init_image(fields: Img2ImgFields, *, max_px: int, max_side_px: int, multiple: int) -> InitImage:
+    """Decode and resize; raises `NotFound` without an image, `InvalidRequest` for a field.
+
+    The sides of the model's images are multiples of ``multiple``, in pixels.
+    """
     mode, options = _resize_mode(fields), _mask_options(fields)
     if not fields.init_images:
         raise NotFound("Init image not found")
@@ -47,7 +48,7 @@ def read_init_image(fields: Img2ImgFields, *, max_px: int, max_side_px: int) -> 
     sent = decode_rgba(fields.init_images[0], max_px=max_px, field="init_images.0")
     image = Image.new("RGB", sent.size, _BACKGROUND)
     image.paste(sent, mask=sent.getchannel("A"))
-    size = _size(fields, image.size, max_side_px)
+    size = _size(fields, image.size, max_side_px, multiple)
     if not fields.mask:
         return InitImage(resize(image, size, mode), None, None)
     mask = mask_of(decode_rgba(fields.mask, max_px=max_px, field="mask"))
@@ -88,14 +89,14 @@ def _mask_options(fields: Img2ImgFields) -> MaskOptions:
     )
 
 
-def _size(fields: Img2ImgFields, own: Size, max_side_px: int) -> Size:
+def _size(fields: Img2ImgFields, own: Size, max_side_px: int, multiple: int) -> Size:
     """Of the job; a side that is not asked for is the image's."""
     size = tuple(
-        side // _MULTIPLE * _MULTIPLE or _MULTIPLE if wanted is None else wanted
+        side // multiple * multiple or multiple if wanted is None else wanted
         for wanted, side in zip((fields.width, fields.height), own, strict=True)
     )
     for name, side in zip(("width", "height"), size, strict=True):  # before anything is made so large
-        if side < _MULTIPLE or side % _MULTIPLE or side > max_side_px:
-            detail = f"{name} is {side}: a multiple of {_MULTIPLE}, at most {max_side_px}"
+        if side < multiple or side % multiple or side > max_side_px:
+            detail = f"{name} is {side}: a multiple of {multiple}, at most {max_side_px}"
             raise InvalidRequest(detail, field=name)
     return size[0], size[1]

@@ -2,7 +2,7 @@ import { Checkbox, Field, Select } from "../../components/field.js";
 import { Slider } from "../../components/slider.js";
 import { html } from "../../html.js";
 import { ControlNetsSection } from "./controlnets.js";
-import { form, setFields } from "./form_state.js";
+import { form, OF_SOME_MODELS, setFields, setModel } from "./form_state.js";
 import { ImageInput } from "./image_input.js";
 import { LorasSection } from "./loras.js";
 
@@ -21,7 +21,7 @@ export function FormFields({ catalog, errors }) {
     <${LorasSection} errors=${errors} />
     <${ControlNetsSection} names=${model?.controlnets ?? []} preprocessors=${catalog.preprocessors} size=${size} errors=${errors} />
     <${ImageSection} errors=${errors} />
-    <${OutputSection} errors=${errors} />
+    <${OutputSection} model=${model} errors=${errors} />
   `;
 }
 
@@ -42,17 +42,20 @@ function ModelSection({ models, model, errors }) {
   const number = (name, label, placeholder, more) => html`<${Field} label=${label} error=${errors[name]}>
     <input type="number" value=${state[name]} placeholder=${placeholder ?? ""} onInput=${set(name)} ...${more} />
   </>`;
+  const side = { min: model?.size_multiple, step: model?.size_multiple };
+  const optional = OF_SOME_MODELS.filter(([name]) => model?.fields?.includes(name));
   const names = models.map(({ name, workers }) => [name, workers.length ? name : `${name} (no worker)`]);
   const schedulers = [["", `the model's: ${model?.scheduler ?? ""}`], ...(model?.schedulers ?? [])];
   return html`<fieldset class="section">
     <legend>Model</legend>
     <${Field} label="Model" hideLabel error=${errors.model}>
-      <${Select} options=${names} value=${state.model || model?.name} onChange=${(name) => setFields({ model: name })} />
+      <${Select} options=${names} value=${state.model || model?.name} onChange=${setModel} />
     </>
     <div class="fields fields-3">
-      ${number("width", "Width", model?.width, { min: 8, step: 8 })} ${number("height", "Height", model?.height, { min: 8, step: 8 })}
+      ${number("width", "Width", model?.width, side)} ${number("height", "Height", model?.height, side)}
       ${number("num_images", "Images", 1, { min: 1 })} ${number("num_inference_steps", "Steps", model?.num_inference_steps, { min: 1 })}
       ${number("guidance_scale", "Guidance", model?.guidance_scale, { min: 0, step: 0.5 })} <${Seed} error=${errors.seed} />
+      ${optional.map(([name, label]) => number(name, label, model[name], { min: 0, step: "any" }))}
     </div>
     <${Field} label="Scheduler" error=${errors.scheduler}>
       <${Select} options=${schedulers} value=${state.scheduler} onChange=${(name) => setFields({ scheduler: name })} />
@@ -92,7 +95,7 @@ function ImageSection({ errors }) {
   </fieldset>`;
 }
 
-function OutputSection({ errors }) {
+function OutputSection({ model, errors }) {
   const { output_format, output_quality, priority, prompt_syntax } = form.value;
   return html`<fieldset class="section">
     <legend>Output and queue</legend>
@@ -108,10 +111,11 @@ function OutputSection({ errors }) {
         <${Select} options=${PRIORITIES} value=${priority} onChange=${(value) => setFields({ priority: value })} />
       </>
     </div>
-    <${Checkbox}
+    ${model?.prompt_syntaxes?.includes("a1111") !== false &&
+    html`<${Checkbox}
       label="Weights in prompts, as A1111 writes them: (red:1.3)" checked=${prompt_syntax === "a1111"}
       onChange=${(isOn) => setFields({ prompt_syntax: isOn ? "a1111" : "plain" })}
-    />
+    />`}
   </fieldset>`;
 }
 

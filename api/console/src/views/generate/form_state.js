@@ -12,6 +12,9 @@ const EMPTY = {
   height: "",
   num_inference_steps: "",
   guidance_scale: "",
+  true_cfg_scale: "",
+  max_sequence_length: "",
+  shift: "",
   scheduler: "",
   seed: "",
   num_images: "1",
@@ -26,7 +29,10 @@ const EMPTY = {
   controlnets: [], // [{key, image, name, preprocessor, preprocessor_options, conditioning_scale, guidance_start, guidance_end}]
   carried: {}, // fields of the job that the form was filled from, and that it has no control for
 };
-const NUMBERS = ["width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images", "strength", "output_quality"];
+/** Fields that only some models take, with their labels. */
+export const OF_SOME_MODELS = [["true_cfg_scale", "True CFG"], ["max_sequence_length", "Tokens of text"], ["shift", "Shift"]];
+const OPTIONAL = OF_SOME_MODELS.map(([name]) => name);
+const NUMBERS = ["width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images", "strength", "output_quality", ...OPTIONAL];
 const TEXTS = ["model", "scheduler", "negative_prompt"];
 /** What stands in place of a field that is carried along: who changes it wants the other no longer. */
 const REPLACES = { seed: ["seeds"], num_images: ["seeds"], num_inference_steps: ["timesteps", "sigmas"] };
@@ -40,6 +46,11 @@ export function setFields(fields) {
   const carried = { ...form.value.carried };
   for (const name of Object.keys(fields)) for (const other of REPLACES[name] ?? []) delete carried[other];
   form.value = { ...form.value, carried, ...fields };
+}
+
+/** Use another model, without what only the one before may take. */
+export function setModel(model) {
+  setFields({ model, scheduler: "", prompt_syntax: "plain", ...Object.fromEntries(OPTIONAL.map((name) => [name, ""])) });
 }
 
 /** Empty the form. */
@@ -90,6 +101,7 @@ export function toRequest(state) {
   for (const name of NUMBERS) if (state[name] !== "") request[name] = numberOf(state[name]);
   if (request.seeds) delete request.num_images;
   for (const name of TEXTS) if (state[name]) request[name] = state[name];
+  if (state.true_cfg_scale > 1) request.negative_prompt ??= ""; // else there is no second branch
   if (state.prompt_syntax !== "plain") request.prompt_syntax = state.prompt_syntax;
   if (state.output_format !== "png") request.output_format = state.output_format;
   else delete request.output_quality;

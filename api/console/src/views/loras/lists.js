@@ -8,7 +8,6 @@ import { href } from "../../router.js";
 import { may, session } from "../../session.js";
 import { deleteLora, isOwn } from "./store.js";
 
-const FAMILIES = { sd1: "SD 1", sd2: "SD 2", sdxl: "SDXL" };
 const TIERS = { patched: ["in weights of", "accent"], memory: ["in memory of", "ok"], disk: ["on disk of", "muted"] };
 
 /** The LoRAs that can be used. */
@@ -16,7 +15,7 @@ export function LoraTable({ rows, holders, knowsHolders, onShow }) {
   const name = (lora) => html`<button type="button" class="link-button breakable" onClick=${() => onShow(lora)}>${lora.name}</button>`;
   const columns = [
     { key: "name", label: "Name", isHeader: true, render: name },
-    { key: "family", label: "Base", render: (lora) => FAMILIES[lora.family] ?? html`<span class="muted">unknown</span>` },
+    { key: "family", label: "Base", render: (lora) => lora.family ?? html`<span class="muted">unknown</span>` },
     { key: "size", label: "Size", align: "end", render: (lora) => formatBytes(lora.size_bytes) },
     { key: "rank", label: "Rank", align: "end", render: (lora) => lora.rank ?? "–" },
     { key: "owner", label: "Owner", render: ({ public: isPublic }) => html`<${Tag}>${isPublic ? "public" : "own"}</>` },

@@ -1,0 +1,43 @@
+"""What the fields of a call mean for a model that is no UNet; Forge's API has such models, and these names.
+
+Its ``cfg_scale`` guides by an unconditional branch, as ``true_cfg_scale`` does here, and
+``distilled_cfg_scale`` is the scale that a model was taught to follow. Source:
+lllyasviel/stable-diffusion-webui-forge, ``modules/processing.py``.
+"""
+
+from typing import Any
+
+from api.compat.a1111.generation.fields import Txt2ImgFields
+from api.submission.prompts.lora_tags import take_out_tags
+from shared.families.base import FamilyFacts
+from shared.prompts.errors import errors_of
+
+
+def prompt_fields(fields: Txt2ImgFields, facts: FamilyFacts | None) -> dict[str, Any]:
+    """The prompt of a job, and the LoRAs that it names; raises `InvalidRequest` for a wrong tag.
+
+    Text encoders that cannot weigh tokens read it as it stands.
+    """
+    if facts is None or "a1111" in facts.prompt_syntaxes:
+        return {"prompt": fields.prompt, "prompt_syntax": "a1111"}
+    with errors_of("prompt"):
+        prompt = take_out_tags(fields.prompt)
+    loras = [{"name": tag.name, "scale": tag.weight} for tag in prompt.tags]
+    return {"prompt": prompt.text, "loras": loras}
+
+
+def guidance_fields(fields: Txt2ImgFields, facts: FamilyFacts | None, default_scale: float) -> dict[str, Any]:
+    """Scales and the negative prompt of a job; a negative prompt that nothing reads is left out, as there.
+
+    ``default_scale`` is the model's ``guidance_scale``.
+    """
+    negative = fields.negative_prompt or None
+    if facts is None or not facts.refuses_unread_prompts:
+        return {"guidance_scale": fields.cfg_scale, "negative_prompt": negative}
+    if facts.guidance_begins_above is not None:
+        scale = default_scale if fields.cfg_scale is None else fields.cfg_scale
+        is_guided = scale > facts.guidance_begins_above
+        return {"guidance_scale": fields.cfg_scale, "negative_prompt": negative if is_guided else None}
+    scale = facts.true_cfg_scale if fields.cfg_scale is None else fields.cfg_scale
+    guided = {"true_cfg_scale": fields.cfg_scale, "negative_prompt": fields.negative_prompt}
+    return {"guidance_scale": fields.distilled_cfg_scale, **(guided if scale > 1 else {})}

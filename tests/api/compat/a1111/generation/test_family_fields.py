@@ -1,0 +1,54 @@
+"""What A1111's fields mean for a model of a transformer family."""
+
+from typing import Any
+
+import pytest
+
+from api.compat.a1111.generation.family_fields import guidance_fields, prompt_fields
+from api.compat.a1111.generation.fields import Txt2ImgFields
+from shared.errors import InvalidRequest
+from shared.families.base import FamilyFacts
+from shared.families.flux import FLUX
+from shared.families.qwen_image import QWEN_IMAGE
+from shared.families.unet import SD1
+from shared.families.z_image import Z_IMAGE
+
+
+def guided(facts: FamilyFacts | None, **fields: Any) -> dict[str, Any]:
+    found = guidance_fields(Txt2ImgFields(**fields), facts, 5.0)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("facts", "fields", "expected"),
+    [
+        (SD1, {"cfg_scale": 1, "negative_prompt": "red"}, {"guidance_scale": 1, "negative_prompt": "red"}),
+        (None, {"cfg_scale": 7}, {"guidance_scale": 7}),
+        (
+            FLUX,
+            {"cfg_scale": 1, "distilled_cfg_scale": 3.5, "negative_prompt": "red"},
+            {"guidance_scale": 3.5},
+        ),
+        (FLUX, {"negative_prompt": "red"}, {}),
+        (FLUX, {"cfg_scale": 2}, {"true_cfg_scale": 2, "negative_prompt": ""}),
+        (QWEN_IMAGE, {"negative_prompt": "red"}, {"negative_prompt": "red"}),
+        (Z_IMAGE, {"cfg_scale": 0, "negative_prompt": "red"}, {"guidance_scale": 0}),
+        (Z_IMAGE, {"negative_prompt": "red"}, {"negative_prompt": "red"}),
+    ],
+)
+def test_scales_mean_what_forge_means_by_them(
+    facts: FamilyFacts | None, fields: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert guided(facts, **fields) == expected
+
+
+def test_prompts_of_encoders_that_cannot_weigh_tokens_stand_as_they_are_but_for_tags() -> None:
+    fields = Txt2ImgFields(prompt="a (red:1.2) cat<lora:style:0.8>")
+    assert prompt_fields(fields, FLUX) == {
+        "prompt": "a (red:1.2) cat",
+        "loras": [{"name": "style", "scale": 0.8}],
+    }
+    assert prompt_fields(fields, SD1) == {"prompt": fields.prompt, "prompt_syntax": "a1111"}
+    with pytest.raises(InvalidRequest) as refused:
+        prompt_fields(Txt2ImgFields(prompt="<hypernet:a:1>"), FLUX)
+    assert refused.value.field == "prompt"
