@@ -67,7 +67,7 @@ SD3 = SD3Facts(
         "text_encoder_3": "tokenizer_3",
     },
     controlnet_classes=("SD3ControlNetModel",),
-    lora_parts=("transformer", "text_encoder", "text_encoder_2"),
+    lora_parts=("transformer", "text_encoder", "text_encoder_2", "text_encoder_3"),
     fields=frozenset(
         {
             "prompt_2",

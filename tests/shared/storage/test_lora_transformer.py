@@ -118,10 +118,13 @@ def test_a_lora_of_a_unet_does_not_fit_a_transformer() -> None:
     assert "UNet" in str(incompatibility(toy, signature(FLUX)))
 
 
-def test_parts_that_diffusers_would_leave_out_are_refused_by_name() -> None:
-    t5 = "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q.lora_A.weight"
-    why = incompatibility(inspect(t5, FILES["flux PEFT"][1]), signature(FLUX))
-    assert why == "trains text_encoder_2, and only transformer and text_encoder of Flux.1 can be trained"
+def test_parts_that_cannot_be_trained_are_refused_by_name() -> None:
+    text = "text_encoder.model.layers.0.self_attn.q_proj.lora_A.weight"
+    why = incompatibility(inspect(text, FILES["qwen PEFT"][1]), signature(QWEN_IMAGE))
+    assert why == "trains text_encoder, and only transformer of Qwen-Image can be trained"
+    t5 = "lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_down.weight"
+    assert incompatibility(inspect(t5, FILES["flux PEFT"][1]), signature(FLUX)) is None
+    assert incompatibility(inspect(t5), signature(SD3)) is None
     clip = "text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight"
     assert incompatibility(inspect(clip, FILES["flux PEFT"][1]), signature(FLUX)) is None
     assert incompatibility(inspect(clip), signature(FLUX)) is None  # the first encoder of many models

@@ -1,5 +1,6 @@
 """Every form of LoRA that Flux is trained in changes the weights that diffusers changes, by as much."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,36 @@ def test_a_patched_model_has_the_weights_that_diffusers_fuses(pipe: Any, tmp_pat
     ours = pipelines.by_us(pipe, flux_lora_targets, path, 0.7, PARTS)
     theirs = base | pipelines.by_diffusers(pipe, path, 0.7, ("transformer", "text_encoder"))
     pipelines.check_equal(ours, theirs, base)
+
+
+def adapter(pipe: Any, *parts: str) -> dict[str, str]:
+    """What PEFT saves of the adapters of ``parts``: two ranks, three alphas, one by a whole name."""
+    options = {
+        "r": pipelines.RANK,
+        "lora_alpha": 6,
+        "alpha_pattern": {"to_k": 2, "^transformer_blocks.0.attn.to_q": 9},
+        "use_rslora": True,
+        "target_modules": ["to_q", "to_k", "q_proj"],
+    }
+    flat = {f"{part}.{option}": value for part in parts for option, value in options.items()}
+    return {"lora_adapter_metadata": json.dumps(flat)}
+
+
+def test_alphas_of_an_adapters_configuration_count_as_in_diffusers(pipe: Any, tmp_path: Path) -> None:
+    tensors = peft(linears(pipe.transformer, "to_q", "to_k"), "transformer.")
+    path = pipelines.write(tmp_path / "lora.safetensors", tensors, adapter(pipe, "transformer"))
+    base = weights_of(pipelines.parts_of(pipe, PARTS))
+    ours = pipelines.by_us(pipe, flux_lora_targets, path, 0.7, PARTS)
+    pipelines.check_equal(ours, base | pipelines.by_diffusers(pipe, path, 0.7, ("transformer",)), base)
+
+
+def test_a_part_without_a_configuration_has_its_rank_as_alpha(pipe: Any, tmp_path: Path) -> None:
+    """diffusers fails on such a file."""
+    tensors = peft(linears(pipe.transformer, "to_q"), "transformer.") | peft(clip(pipe), "text_encoder.")
+    path = pipelines.write(tmp_path / "lora.safetensors", tensors, adapter(pipe, "transformer"))
+    lora = read_lora(path, flux_lora_targets(pipelines.parts_of(pipe, PARTS)))
+    scalings = {part: {delta.scaling for delta in deltas.values()} for part, deltas in lora.parts.items()}
+    assert scalings == {"transformer": {6 / 2, 9 / 2}, "text_encoder": {1.0}}
 
 
 @pytest.mark.parametrize("prefix", ["", "diffusion_model.", "base_model.model."])
