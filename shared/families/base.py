@@ -97,6 +97,8 @@ class FamilyFacts(ABC):
     #: Whether the ControlNets of one base model differ in where it adds their residuals. If not, each has the
     #: layout that the base model's own config describes.
     controlnet_layouts_vary: bool = False
+    #: Which `shared.catalog.entries.EngineName` may run its models and ControlNets.
+    engines: frozenset[str] = frozenset({"eager", "graphs", "compile"})
     #: Parts that a LoRA may train.
     lora_parts: tuple[str, ...]
     #: Of the fields of a job that not every family takes (`shared.jobs.options.JobOptions.limited_fields`),
@@ -180,6 +182,14 @@ class FamilyFacts(ABC):
         """Width and height in pixels of images that no job gives a size; ``configs`` are those of the parts
         that are there, by part. None: that cannot be said before the model is loaded."""
         return None
+
+
+def engine_problem(facts: FamilyFacts, engine: str) -> str | None:
+    """Why the engine cannot run a network of the family, as the end of a sentence; None: it can."""
+    if engine in facts.engines:
+        return None
+    known = " or ".join(repr(name) for name in sorted(facts.engines))
+    return f"engine {engine!r} does not run {facts.label}; say {known}, or leave it out"
 
 
 def incompatibility(

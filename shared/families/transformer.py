@@ -32,6 +32,8 @@ class TransformerFacts(FamilyFacts):
     other_file_words: tuple[str, ...] = ()
     controlnet_file_words: tuple[str, ...] = ()
     denoiser: str = "transformer"
+    controlnet_layouts_vary: bool = True
+    engines: frozenset[str] = frozenset({"eager"})
     size_multiple: int = 16  # 8 of the VAE, 2 of a token
     refuses_unread_prompts: bool = True
     matches_flow: bool = True
@@ -102,7 +104,7 @@ def each_once(residuals: int) -> ControlPlan:
 def square(side: int, vae: Config | None) -> tuple[int, int] | None:
     """Width and height in pixels of ``side`` latents, by the config of an `AutoencoderKL`."""
     blocks = (vae or {}).get("block_out_channels")
-    if not isinstance(blocks, list) or not blocks:
+    if not isinstance(blocks, list | tuple) or not blocks:
         return None
     px = side * 2 ** (len(blocks) - 1)
     return px, px

@@ -10,7 +10,7 @@ from diffusers.configuration_utils import ConfigMixin
 from shared.catalog.entries import HUB, SINGLE_FILE, Catalog, MemoryFormat
 from shared.catalog.model_families import ModelFamilies
 from shared.errors import CatalogGone, ModelFailed
-from shared.families.base import incompatibility
+from shared.families.base import engine_problem, incompatibility
 from shared.families.registry import (
     denoisers,
     family_of,
@@ -58,6 +58,9 @@ def controlnet_cache(
             name, *source(name), settings.device, entry.variant, base, hashes, entry.memory_format
         )
         engine = "graphs" if entry.engine == "compile" and not compiles else entry.engine
+        facts = family_of_controlnet(controlnet.model.config)
+        if facts is not None and (why := engine_problem(facts, entry.engine)):
+            raise ModelFailed(f"ControlNet {name!r}: {why}")
         controlnet.engines = make_engines(engine, name, find_device(settings.device), settings.home)
         for model in entry.models:
             _check_fit(controlnet, model, catalog.models[model].source, settings)

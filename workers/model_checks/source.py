@@ -12,8 +12,13 @@ from typing import Any
 
 from shared.catalog.entries import HUB, SINGLE_FILE, ControlNetEntry, LoadOptions, ModelEntry, locate
 from shared.errors import ModelFailed
-from shared.families.base import FamilyFacts
-from shared.families.registry import controlnet_classes, family_of_file, family_of_pipeline
+from shared.families.base import FamilyFacts, engine_problem
+from shared.families.registry import (
+    controlnet_classes,
+    family_of_controlnet,
+    family_of_file,
+    family_of_pipeline,
+)
 from workers.model_checks.tokenizer import check_tokenizer
 from workers.model_checks.weight_files import Unloadable, has_files, read_header, read_json, weight_files
 
@@ -38,12 +43,21 @@ def check_model_entry(name: str, entry: ModelEntry, catalog: Path) -> None:
         config = None if entry.config is None else str(locate(catalog, entry.config))
         options = entry.model_copy(update={"config": config})
         check_model_source(name, locate(catalog, entry.source), options)
+        described = Path(options.config or locate(catalog, entry.source))
+        with _named(f"model {name!r} ({described})"):
+            if described.is_dir():
+                _check_engine(_family(read_json(described, "model_index.json")), entry.engine)
 
 
 def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> None:
     """Check an entry of the catalog file at ``catalog``; raises `ModelFailed` in one sentence."""
     if not entry.source.startswith(HUB):
-        check_controlnet_source(name, locate(catalog, entry.source), entry.variant)
+        path = locate(catalog, entry.source)
+        check_controlnet_source(name, path, entry.variant)
+        with _named(f"ControlNet {name!r} ({path})"):
+            facts = family_of_controlnet(read_json(path, "config.json")) if path.is_dir() else None
+            if facts is not None:
+                _check_engine(facts, entry.engine)
 
 
 def check_model_source(name: str, path: Path, options: LoadOptions | None = None) -> None:
@@ -73,6 +87,11 @@ def check_controlnet_source(name: str, path: Path, variant: str | None = None) -
             raise Unloadable(f"it is a {kind}: only {' and '.join(classes)} are served")
         for file in weight_files(path, _STEM, variant):
             read_header(path, file)
+
+
+def _check_engine(facts: FamilyFacts, engine: str) -> None:
+    if why := engine_problem(facts, engine):
+        raise Unloadable(why)
 
 
 @contextmanager

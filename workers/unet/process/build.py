@@ -6,6 +6,8 @@ from functools import partial
 from celery import Celery
 
 from shared.catalog.entries import Catalog
+from shared.errors import ModelFailed
+from shared.families.base import engine_problem
 from shared.jobs.store import JobStore
 from shared.redis_clients import control_redis, residual_servers, with_timeout
 from shared.registry.live_workers import LiveWorkersCache
@@ -110,6 +112,8 @@ def _model_cache(
             hashes,
             without_text_encoders=sizes.is_apart(name),
         )
+        if why := engine_problem(model.facts, catalog.models[name].engine):
+            raise ModelFailed(f"model {name!r}: {why}")
         model.patcher.keep_pristine(settings.pristine)
         model.engines = make_engines(catalog.models[name].engine, name, memory.device, settings.home)
         return model
