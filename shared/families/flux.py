@@ -48,7 +48,10 @@ class FluxFacts(TransformerFacts):
     def control_layout(self, config: Config) -> str:
         """See `TransformerFacts`."""
         double, single = _blocks(config)
-        return f"{double}/{single} residuals" + (", repeated" if sees_pixels(config) else "")
+        repeated = ", repeated" if sees_pixels(config) else ""
+        # diffusers gives all of a job the scale, or none.
+        guided = ", with guidance" if config.get("guidance_embeds", False) else ""
+        return f"{double}/{single} residuals{repeated}{guided}"
 
     def control_types(self, config: Config) -> int:
         """See `TransformerFacts`."""

@@ -1,6 +1,6 @@
 """What base models must know of the catalog's ControlNets, from their configs: nothing is loaded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from shared.catalog.entries import SINGLE_FILE, Catalog
 from shared.errors import CatalogGone, ControlNetFailed
@@ -42,9 +42,18 @@ class ControlNetConfigs:
         self._read = read
         self._configs: dict[str, Config] = {}
 
-    def plan(self, controlnet: str, model: BaseModel) -> ControlPlan:
-        """Where ``model`` adds the residuals of ``controlnet``; raises `ControlNetFailed`."""
-        return model.facts.control_plan(self.config(controlnet, model), model.denoiser_config)
+    def plan(self, controlnets: Sequence[str], model: BaseModel) -> ControlPlan:
+        """Where ``model`` adds the residuals of ``controlnets``, which are summed, so they must be alike.
+
+        Raises `ControlNetFailed`: the web could not always know it.
+        """
+        facts, first = model.facts, controlnets[0]
+        traits = {name: facts.controlnet_traits(self.config(name, model)) for name in controlnets}
+        for name, other in traits.items():
+            if (other.layout, other.residuals) != (traits[first].layout, traits[first].residuals):
+                given = f"{other.layout}, {first!r} {traits[first].layout}"
+                raise ControlNetFailed(f"ControlNet {name!r} gives {given}: one job cannot have both")
+        return facts.control_plan(self.config(first, model), model.denoiser_config)
 
     def config(self, controlnet: str, model: BaseModel) -> Config:
         """The config; where all ControlNets of the family are alike, the base model's describes them.

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 
 from shared.families.unet import SD1, SD2, SDXL
 from workers.families.base import Family
+from workers.families.flux.loading import FLUX_FAMILY
 from workers.families.unet.loading import UNetFamily
 from workers.model_checks.weight_files import Unloadable
 
-BUILT_IN: tuple[Family, ...] = tuple(UNetFamily(facts) for facts in (SD1, SD2, SDXL))
+BUILT_IN: tuple[Family, ...] = (*(UNetFamily(facts) for facts in (SD1, SD2, SDXL)), FLUX_FAMILY)
 _families: dict[str, Family] = {family.facts.name: family for family in BUILT_IN}
 
 

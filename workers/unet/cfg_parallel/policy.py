@@ -25,12 +25,13 @@ MOST_READ = 32
 def may_split(spec: JobSpec, model: BaseModel) -> bool:
     """Whether a job's CFG branches may run on two workers at all.
 
-    Only a guided job has two branches. An exact one is computed as diffusers does: where that is one batch,
-    it is not split. In guess mode, and where a ControlNet's rows depend on each other, the ControlNets need
-    the whole batch.
+    Only a guided job has two branches, and in guess mode ControlNets need both. Where diffusers computes them
+    in two forwards, each is bit-equal alone. Where they are one batch, an exact job is not split, as it is
+    computed as diffusers does; nor is one whose rows depend on each other, in the model or in a ControlNet.
     """
-    is_one_batch = spec.is_exact and model.facts.guidance_batches == "one_batch"
-    needs_whole_batch = is_one_batch or spec.guess_mode or spec.mixes_rows
+    is_one_batch = model.facts.guidance_batches == "one_batch"
+    is_whole = spec.is_exact or spec.mixes_rows or not model.facts.rows_are_independent
+    needs_whole_batch = spec.guess_mode or (is_one_batch and is_whole)
     return model.guidance(spec).is_guided and not needs_whole_batch and spec.latent_parallelism != "off"
 
 

@@ -32,7 +32,8 @@ class ControlNetClient:
         self._request_id = _request_id(context, branch)
         # A replay could not reproduce which steps shared a batch; branches are never batched, not even with
         # each other.
-        self._is_alone = spec.is_exact or spec.mixes_rows or branch is not CFGBranch.BOTH
+        is_whole = branch is CFGBranch.BOTH and context.model.facts.rows_are_independent
+        self._is_alone = spec.is_exact or spec.mixes_rows or not is_whole
         self.session = ControlNetSession(context, first_residual)
 
     @property
@@ -95,7 +96,8 @@ class ControlNetClient:
         """Where the base model adds the residuals of ``calls``; None: no ControlNet guides the step."""
         if not calls:
             return None
-        return self._context.worker.controlnet_configs.plan(calls[0].controlnet, self._context.model)
+        names = [call.controlnet for call in calls]
+        return self._context.worker.controlnet_configs.plan(names, self._context.model)
 
     def request_step(
         self, calls: list[ControlNetCall], step: int, t: float, x: Tensor, copy: HostCopy

@@ -35,7 +35,6 @@ def model(request: pytest.FixtureRequest, models: ModelCache[BaseModel]) -> Base
         {"latent_parallelism": "off"},
         {"guidance_scale": 1.0},
         {"guess_mode": True},
-        {"controlnets": [UNION], "latent_parallelism": "on"},
     ],
     ids=str,
 )
@@ -46,12 +45,25 @@ def test_a_job_without_two_branches_of_their_own_may_not_be_split(
     assert not may_split(spec(**changes), model)
 
 
-@pytest.mark.parametrize("loading", [LoraLoading(mode="exact"), LoraLoading(mode="replay", steps={})])
-def test_an_exact_job_may_be_split_where_diffusers_runs_two_forwards(
-    model: BaseModel, loading: LoraLoading
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lora_loading": LoraLoading(mode="exact")},
+        {"lora_loading": LoraLoading(mode="replay", steps={})},
+        {"controlnets": [UNION], "latent_parallelism": "on"},
+    ],
+    ids=str,
+)
+def test_a_job_that_a_split_would_change_is_split_where_diffusers_runs_two_forwards(
+    model: BaseModel, changes: dict[str, Any]
 ) -> None:
-    is_exact = model.facts.guidance_batches == "two_forwards"
-    assert may_split(spec(lora_loading=loading), model) == is_exact
+    is_alike = model.facts.guidance_batches == "two_forwards"
+    assert may_split(spec(**changes), model) == is_alike
+
+
+def test_a_batch_whose_rows_depend_on_each_other_is_not_split(model: BaseModel) -> None:
+    model.facts = dataclasses.replace(model.facts, rows_are_independent=False)
+    assert may_split(spec(), model) == (model.facts.guidance_batches == "two_forwards")
 
 
 @pytest.mark.parametrize(

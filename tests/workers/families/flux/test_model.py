@@ -1,0 +1,118 @@
+"""Whole Flux jobs on a worker, held against diffusers' own pipelines, bit for bit."""
+
+import base64
+import io
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from shared.errors import ControlNetFailed
+from tests.workers.families.flux.peer import theirs
+from tests.workers.families.transformer.world import TransformerWorld
+
+GUIDED = {"negative_prompt": "a house", "true_cfg_scale": 2.5}
+
+#: Fields of a job, and its ControlNets: names, and what the job says of each.
+PLAIN: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "scale": {"guidance_scale": 1.0},
+    "schnell": {"model": "schnell", "guidance_scale": 0.0, "num_inference_steps": 2},
+    "batch": {"num_images": 2},
+    "second prompt": {"prompt_2": "a green fish in the sky", "max_sequence_length": 64},
+    "true guidance": GUIDED,
+    "true guidance of two texts each": {**GUIDED, "negative_prompt_2": "a tree", "num_images": 2},
+    "empty negative prompt": {**GUIDED, "negative_prompt": ""},
+    "own sigmas": {"sigmas": [0.9, 0.5, 0.2], "num_inference_steps": 3},
+    "karras": {"scheduler": "flow_match_euler_karras"},
+}
+CONTROLLED: dict[str, dict[str, dict[str, Any]]] = {
+    "both kinds of blocks": {"both": {"conditioning_scale": 0.6}},
+    "double blocks": {"double": {}},
+    "two double blocks": {"short": {}},
+    "union": {"union": {"control_mode": 2}},
+    "pixels": {"xlabs": {"conditioning_scale": 0.8}},
+    "unguided net": {"unguided": {}},
+    "part of the steps": {"both": {"guidance_start": 0.3, "guidance_end": 0.7}},
+    "two nets": {"both": {"conditioning_scale": 0.7}, "other": {"guidance_end": 0.5}},
+}
+
+
+def controls(world: TransformerWorld, named: dict[str, dict[str, Any]]) -> list[Any]:
+    return [world.control(name, **changes) for name, changes in named.items()]
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_a_text_becomes_what_diffusers_makes_of_it(world: TransformerWorld, case: str) -> None:
+    spec = world.spec(**PLAIN[case])
+    assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
+@pytest.mark.parametrize("guided", [{}, GUIDED], ids=["plain", "true guidance"])
+@pytest.mark.parametrize("case", CONTROLLED)
+def test_controlnets_guide_it_as_in_diffusers(
+    world: TransformerWorld, case: str, guided: dict[str, Any]
+) -> None:
+    spec = world.spec(controlnets=controls(world, CONTROLLED[case]), **guided)
+    ours = world.ours(spec)
+    assert ours.has_bits_of(theirs(world, spec))
+    assert not ours.has_bits_of(world.ours(spec.model_copy(update={"controlnets": []})))
+
+
+def test_a_net_for_dev_guides_schnell_as_in_diffusers(world: TransformerWorld) -> None:
+    spec = world.spec(model="schnell", controlnets=[world.control("schnell-both")], num_images=2)
+    assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_images": 2}, GUIDED, {"strength": 1.0}], ids=str)
+@pytest.mark.parametrize("mode", ["image", "mask"])
+def test_an_image_and_a_mask_are_taken_as_in_diffusers(
+    world: TransformerWorld, mode: str, changes: dict[str, Any]
+) -> None:
+    begins = world.image() if mode == "image" else world.mask()
+    spec = world.spec(**{"num_inference_steps": 4, **begins, **changes})
+    assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
+@pytest.mark.parametrize("case", ["both kinds of blocks", "pixels", "two nets", "union"])
+@pytest.mark.parametrize("mode", ["image", "mask"])
+def test_controlnets_guide_jobs_from_images_as_in_diffusers(
+    world: TransformerWorld, mode: str, case: str
+) -> None:
+    begins = world.image() if mode == "image" else world.mask()
+    named = CONTROLLED[case]
+    spec = world.spec(num_inference_steps=4, controlnets=controls(world, named), **begins)
+    assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
+@pytest.mark.parametrize(
+    ("other", "gives"),
+    [
+        ("double", "3/0 residuals, with guidance"),
+        ("xlabs", "2/0 residuals, repeated"),
+        ("unguided", "2/3 residuals"),
+    ],
+)
+def test_nets_of_other_layouts_are_refused_by_name(world: TransformerWorld, other: str, gives: str) -> None:
+    spec = world.spec(controlnets=[world.control("both"), world.control(other)])
+    why = f"'{other}' gives {gives}, 'both' 2/3 residuals, with guidance: one job cannot have both"
+    with pytest.raises(ControlNetFailed, match=why):
+        world.ours(spec)
+
+
+def test_a_text_that_is_cut_is_told(world: TransformerWorld) -> None:
+    spec = world.spec(prompt="a red cat on a blue background " * 6, max_sequence_length=16)
+    job, _ = world.run(spec)
+    clip, t5 = (warning for warning in job.warnings if "tokens" in warning)
+    assert "the text encoder sees 32" in clip
+    assert "the text encoder sees 16" in t5
+
+
+def test_a_job_has_previews(world: TransformerWorld) -> None:
+    with world.worker.models.use("base") as model:
+        model.latents.prepare_preview()
+        noise = model.latents.sample_noise([torch.Generator().manual_seed(1)], (64, 48))
+        png = model.latents.preview(noise.float(), (64, 48))
+    image = Image.open(io.BytesIO(base64.b64decode(png)))
+    assert image.size == (8, 6)

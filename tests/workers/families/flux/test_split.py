@@ -1,0 +1,31 @@
+"""True guidance of Flux on two workers: diffusers runs two forwards, so the split has its bits."""
+
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.workers.families.flux.peer import theirs
+from tests.workers.families.transformer.two_workers import two_workers
+from tests.workers.families.transformer.world import TransformerWorld
+
+STEPS = 30
+GUIDED = {"negative_prompt": "a house", "true_cfg_scale": 2.5, "latent_parallelism": "on"}
+
+
+@pytest.mark.parametrize("named", [{}, {"both": {}}, {"union": {"control_mode": 1}}], ids=str)
+def test_branches_of_an_exact_job_on_two_workers_have_the_bits_of_diffusers(
+    world: TransformerWorld, control: Redis, named: dict[str, dict[str, Any]]
+) -> None:
+    controlnets = [world.control(name, **changes) for name, changes in named.items()]
+    spec = world.spec(num_inference_steps=STEPS, controlnets=controlnets, **GUIDED)
+    with two_workers(world, control, "base") as pair:
+        job, ours = world.run(spec, pair.worker)
+        assert pair.ended.get(timeout=60) == "released"
+    # Given that the follower has computed all steps once it was ready
+    assert job.receipt is not None
+    split = job.receipt.spec.split_steps
+    assert split
+    assert split == list(range(split[0], STEPS))
+    # Then nothing tells the image from diffusers' own
+    assert ours.has_bits_of(theirs(world, spec))

@@ -1,0 +1,164 @@
+"""Tiny models of one transformer family on disk, a worker that serves them, and what their VAE decodes."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from shared.catalog.catalog import read_catalog
+from shared.jobs.options import LoraLoading
+from shared.jobs.record import Job
+from shared.jobs.spec import ControlNetSpec, JobSpec
+from shared.keys import LOCAL
+from shared.settings import Settings
+from tests.diffusers_peer import mask_image, source_image
+from tests.workers.conftest import worker_maker
+from tests.workers.unet.jobs import control, store_image
+from workers.families.base import BaseModel
+from workers.families.controlnet_configs import ControlNetConfigs, config_reader
+from workers.families.load_base_model import load_entry
+from workers.families.load_controlnet import controlnet_cache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
+from workers.unet.job import execute_job
+from workers.unet.worker import UNetWorker
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Images, ``(h, w, 3)`` each, and the latents that the VAE's decoder was given."""
+
+    pixels: list[NDArray[np.int16]]
+    latents: list[Tensor]
+
+    def has_bits_of(self, other: "Decoded") -> bool:
+        """Whether both are equal, bit for bit; something that is all zeros or NaN is equal to nothing."""
+        pairs = list(zip(self.latents, other.latents, strict=True))
+        varies = all(bool(a.isfinite().all()) and float(a.float().std()) > 0 for a, _ in pairs)
+        return (
+            bool(pairs)
+            and varies
+            and all(torch.equal(a, b) for a, b in pairs)
+            and all(map(np.array_equal, self.pixels, other.pixels))
+        )
+
+
+@dataclass(frozen=True)
+class TransformerWorld:
+    """A worker beside a ControlNet server; diffusers is given the very same models."""
+
+    worker: UNetWorker
+    settings: Settings
+    load: Callable[[str], BaseModel]
+
+    def spec(self, **changes: Any) -> JobSpec:
+        """An exact job of a few steps."""
+        values: dict[str, Any] = {
+            "model": "base",
+            "prompt": "a red cat on a blue background",
+            "width": 64,
+            "height": 48,
+            "num_inference_steps": 3,
+            "guidance_scale": 3.5,
+            "scheduler": "flow_match_euler",
+            "seed": 7,
+            "num_images": 1,
+            "controlnets": [],
+            "loras": [],
+            "lora_loading": LoraLoading(mode="exact"),
+        }
+        return JobSpec.model_validate(values | changes)
+
+    def control(self, name: str, **changes: Any) -> ControlNetSpec:
+        """A ControlNet of a job, with the control image of `tests.diffusers_peer.CONTROL`."""
+        return control(self.worker, name, **changes)
+
+    def image(self, **changes: Any) -> dict[str, Any]:
+        """Fields of a job that begins from `source_image`."""
+        return {"image": store_image(self.worker, source_image()), "strength": 0.7, **changes}
+
+    def mask(self, **changes: Any) -> dict[str, Any]:
+        """Fields of a job that begins from `source_image` and keeps what `mask_image` says."""
+        return self.image(mask_image=store_image(self.worker, mask_image()), **changes)
+
+    def ours(self, spec: JobSpec) -> Decoded:
+        """What a worker generates; raises what it refuses the job with."""
+        return self.run(spec)[1]
+
+    def run(self, spec: JobSpec, worker: UNetWorker | None = None) -> tuple[Job, Decoded]:
+        """The job that ``worker`` runs."""
+        worker = worker or self.worker
+        with worker.models.use(spec.model) as model:
+            model.latents.prepare_preview()  # once a model, it decodes too
+            with decoded(model.parts["vae"]) as latents:
+                job_id, _ = worker.jobs.create(spec, tenant=LOCAL)
+                execute_job(worker, job_id, "unet1@test")
+        job = worker.jobs.get(job_id)
+        assert job.status == "succeeded", job.error
+        pngs = [worker.images.get(image.key) for image in job.images]
+        pixels = [np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs]
+        return job, Decoded(pixels, latents)
+
+    @contextmanager
+    def models(self, spec: JobSpec) -> Iterator[tuple[Any, list[Any]]]:
+        """The pipeline of a job's model, and its ControlNets as diffusers has them; one thread."""
+        torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
+        with self.worker.models.use(spec.model) as model:
+            nets = []
+            for one in spec.controlnets:
+                with self.worker.controlnets.use(one.name) as controlnet:
+                    nets.append(controlnet.model)
+            yield model.pipe, nets
+
+
+@contextmanager
+def decoded(vae: Any) -> Iterator[list[Tensor]]:
+    """Collects what the decoder of a VAE is given."""
+    heard: list[Tensor] = []
+    hook = vae.decoder.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].detach().clone()))
+    try:
+        yield heard
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def make_world(
+    servers: Settings,
+    folder: Path,
+    models: Mapping[str, Any],
+    controlnets: Mapping[str, tuple[str, Any]],
+    dtype: str,
+) -> Iterator[TransformerWorld]:
+    """A world of pipelines by name, and of ControlNets with the name of their base model."""
+    settings = servers.model_copy(update={"catalog": folder / "catalog.toml", "home": folder / "home"})
+    lines = [f"default_model = {json.dumps(next(iter(models)))}"]
+    for name, pipe in models.items():
+        pipe.save_pretrained(folder / name)
+        lines += [f"[models.{name}]", f'source = "{name}"', f'dtype = "{dtype}"']
+        lines += ['scheduler = "flow_match_euler"']
+    for name, (base, controlnet) in controlnets.items():
+        controlnet.save_pretrained(folder / name)
+        lines += [f"[controlnets.{name}]", f'source = "{name}"', f'model = "{base}"']
+    settings.catalog.write_text("\n".join(lines))
+    catalog = read_catalog(settings.catalog)
+
+    def load(name: str) -> BaseModel:
+        return load_entry(name, catalog.models[name], settings.catalog, "cpu")
+
+    loaded = ModelCache(load, DeviceMemory(1 << 40))
+    nets = controlnet_cache(catalog, settings, DeviceMemory(1 << 40))
+    with worker_maker(settings, loaded, nets, list(controlnets), folder) as make:
+        configs = ControlNetConfigs(config_reader(catalog, settings))
+        worker = dataclasses.replace(make(), controlnet_configs=configs)
+        yield TransformerWorld(worker, settings, load)

@@ -1,0 +1,197 @@
+"""Loads models that are transformers part by part, and refuses what is not whole."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from torch import nn
+
+from shared.catalog.entries import SINGLE_FILE, LoadOptions
+from shared.families.base import Config, FamilyFacts
+from workers.families.base import ModelSource
+from workers.families.base_controlnet import ControlNetSource, hash_controlnet
+from workers.families.text_encoder_weights import TextEncoderWeights, drop_weights
+from workers.families.transformer.controlnet import TransformerControlNet
+from workers.families.transformer.model import LoadedWeights, TransformerModel
+from workers.model_checks.tokenizer import check_backend
+from workers.model_checks.weight_files import Unloadable, has_files, read_json
+from workers.runtime.finite import find_non_finite
+from workers.runtime.weights.loaded import weight_bytes
+
+
+@dataclass(frozen=True)
+class TransformerFamily(ABC):
+    """See `workers.families.base.Family`: one family's facts and classes."""
+
+    facts: FamilyFacts
+    pipeline: Any  # the class of diffusers that generates from text
+    controlnet_class: Any  # of diffusers
+
+    @abstractmethod
+    def make_model(self, source: ModelSource, pipe: Any, loaded: LoadedWeights) -> TransformerModel:
+        """The base model around a pipeline of `pipeline`, which is on its device."""
+
+    @abstractmethod
+    def make_controlnet(
+        self, source: ControlNetSource, model: Any, base: Config, sha256: str
+    ) -> TransformerControlNet:
+        """The ControlNet around ``model``, on its device, for base models whose denoiser has that config."""
+
+    def check_pipeline(self, pipe: Any) -> None:  # noqa: B027 - most need nothing
+        """Raise `Unloadable` for a model that has the family's parts and works in another way."""
+
+    def load_model(self, source: ModelSource) -> TransformerModel:
+        """See `Family`."""
+        pipe = self._load_pipeline(source)
+        parts = {part: getattr(pipe, part) for part in self.facts.parts}
+        self._check(pipe, parts)
+        for part in parts.values():
+            part.eval().requires_grad_(False)
+        sha256 = source.hash_weights(parts)  # from the host's memory
+        encoders = {part: module for part, module in parts.items() if part in self.facts.tokenizers}
+        text_sha256, apart_bytes = source.hash_weights(encoders), weight_bytes(encoders.values())
+        if source.without_text_encoders:
+            drop_weights(encoders)
+        pipe.to(source.device)
+        if source.options.vae_slicing:
+            pipe.vae.enable_slicing()
+        if source.options.vae_tiling:
+            pipe.vae.enable_tiling()
+        loaded = LoadedWeights(source.options.switches, sha256, text_sha256)
+        model = self.make_model(source, pipe, loaded)
+        if source.without_text_encoders:
+            model.load_apart(apart_bytes)
+        return model
+
+    def load_text_encoders(self, source: ModelSource) -> TextEncoderWeights:
+        """See `Family`."""
+        encoders = _load_text_encoders(_folder(source), self.facts, source.dtype, source.options)
+        if weight := find_non_finite(encoders):
+            raise Unloadable(f"{weight} holds a NaN or an infinity")
+        sha256 = source.hash_weights(encoders)  # from the host's memory
+        for encoder in encoders.values():
+            encoder.to(source.device)
+        return TextEncoderWeights(encoders, sha256)
+
+    def load_controlnet(self, source: ControlNetSource) -> TransformerControlNet:
+        """See `Family`."""
+        if source.base is None:
+            raise Unloadable("its catalog entry names no base model")
+        base = read_denoiser_config(source.base, self.facts.denoiser)
+        model = self._load_controlnet_model(source)
+        _check_whole({"controlnet": model})
+        sha256 = hash_controlnet(model, source.hash_weights)  # from the host's memory
+        model.to(source.device).eval().requires_grad_(False)
+        return self.make_controlnet(source, model, base, sha256)
+
+    def _load_controlnet_model(self, source: ControlNetSource) -> Any:
+        of_folder = {"variant": source.variant, "use_safetensors": True}
+        kind = self.controlnet_class
+        if source.path.endswith(SINGLE_FILE):
+            if not hasattr(kind, "from_single_file"):
+                raise Unloadable("diffusers reads no ControlNet of its family from a single file")
+            return kind.from_single_file(source.path, dtype=source.dtype)
+        return kind.from_pretrained(source.path, dtype=source.dtype, **source.revision, **of_folder)
+
+    def _load_pipeline(self, source: ModelSource) -> Any:
+        folder, options = _folder(source), source.options
+        encoders = _load_text_encoders(folder, self.facts, source.dtype, options)
+        weights = {"dtype": source.dtype, "variant": options.variant, "use_safetensors": True}
+        modules = {}
+        for part in self.facts.parts:
+            if part in encoders:
+                continue
+            kind = _class_of(diffusers, folder, part)
+            try:
+                if part == self.facts.denoiser and source.path.endswith(SINGLE_FILE):
+                    modules[part] = _from_single_file(kind, source, part)
+                else:
+                    modules[part] = kind.from_pretrained(folder, subfolder=part, **weights)
+            except Exception as error:  # a config can make a library raise anything
+                raise Unloadable(f"{part}: {error}") from error
+        if options.vae_dtype is not None:
+            modules["vae"].to(getattr(torch, options.vae_dtype))
+        return self.pipeline.from_pretrained(folder, **encoders, **modules)
+
+    def _check(self, pipe: Any, parts: Mapping[str, nn.Module]) -> None:
+        self.check_pipeline(pipe)
+        _check_whole(parts)
+        for part, tokenizer in self.facts.tokenizers.items():
+            backend = getattr(pipe, tokenizer).backend_tokenizer.to_str()
+            check_backend(tokenizer, backend, getattr(pipe, part).config.to_dict())
+
+
+def read_denoiser_config(source: str, denoiser: str) -> Config:
+    """The config of a base model's denoiser; of a single file without one, diffusers' defaults."""
+    if source.endswith(SINGLE_FILE):
+        return {}
+    if Path(source).is_dir():
+        return read_json(Path(source), f"{denoiser}/config.json")
+    config: Config = diffusers.ModelMixin.load_config(source, subfolder=denoiser)
+    return config
+
+
+def _folder(source: ModelSource) -> str:
+    """The diffusers folder that has everything but the denoiser of a single file."""
+    if not source.path.endswith(SINGLE_FILE):
+        return source.path
+    if source.options.config is None:
+        raise Unloadable(
+            "a single file has the transformer alone: its catalog key config must name a folder with the rest"
+        )
+    return source.options.config
+
+
+def _from_single_file(kind: Any, source: ModelSource, part: str) -> Any:
+    return kind.from_single_file(
+        source.path,
+        config=source.options.config,
+        subfolder=part,
+        local_files_only=True,
+        dtype=source.dtype,
+    )
+
+
+def _load_text_encoders(
+    folder: str, facts: FamilyFacts, dtype: torch.dtype, options: LoadOptions
+) -> dict[str, Any]:
+    """The text encoders of a folder: transformers makes up weights that are missing, and only logs it."""
+    encoders = {}
+    for part in facts.tokenizers:
+        own = has_files(Path(folder, part), "model", options.variant)
+        encoders[part], loading = _class_of(transformers, folder, part).from_pretrained(
+            folder,
+            subfolder=part,
+            dtype=dtype,
+            variant=options.variant if own else None,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by their names
+            output_loading_info=True,
+        )
+        if lacking := sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])}):
+            raise Unloadable(f"{part} lacks {len(lacking)} of its weights, such as {lacking[0]}")
+    return encoders
+
+
+def _class_of(library: Any, folder: str, part: str) -> Any:
+    """The class of a part, as ``model_index.json`` names it; it must be of ``library``."""
+    module, name = (read_json(Path(folder), "model_index.json").get(part) or [None, None])[:2]
+    found = getattr(library, name, None) if module == library.__name__ and isinstance(name, str) else None
+    if found is None:
+        raise Unloadable(f"its {part} is a {module}.{name}: that is not served")
+    return found
+
+
+def _check_whole(parts: Mapping[str, nn.Module]) -> None:
+    """Refuse parts that lack weights, which are still on the device that has no memory, or hold NaN."""
+    for part, module in parts.items():
+        lacking = sorted(name for name, tensor in module.state_dict().items() if tensor.is_meta)
+        if lacking:
+            raise Unloadable(f"{part} lacks {len(lacking)} of its weights, such as {lacking[0]}")
+    if weight := find_non_finite(parts):
+        raise Unloadable(f"{weight} holds a NaN or an infinity")
