@@ -9,4 +9,4 @@ from workers.families.transformer.lora_targets import TransformerLoraTargets
 
 def qwen_image_lora_targets(parts: Mapping[str, nn.Module]) -> TransformerLoraTargets:
     """Of a model with these ``parts``."""
-    return TransformerLoraTargets(parts, lambda transformer: (), {})
+    return TransformerLoraTargets(parts)

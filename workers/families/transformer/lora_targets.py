@@ -7,7 +7,7 @@ up alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import nn
@@ -44,14 +44,19 @@ Layers = Mapping[str, str | tuple[str, ...]]
 OriginalModules = Callable[[nn.Module], Iterable[OriginalModule]]
 
 
+def _no_original_modules(transformer: nn.Module) -> Iterable[OriginalModule]:
+    """Of authors whose names are diffusers'."""
+    return ()
+
+
 @dataclass(frozen=True)
 class TransformerLoraTargets:
     """See `LoraTargets`; one part is ``transformer``."""
 
     parts: Mapping[str, nn.Module]
-    original_modules: OriginalModules
+    original_modules: OriginalModules = _no_original_modules
     #: The parts of text encoders by what stands before their modules' names, but for the part itself.
-    text_encoders: Mapping[str, str]
+    text_encoders: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, groups: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, LoraTarget]]:
         """See `LoraTargets`."""

@@ -17,7 +17,7 @@ _ATTENTION: Layers = {
 
 def z_image_lora_targets(parts: Mapping[str, nn.Module]) -> TransformerLoraTargets:
     """Of a model with these ``parts``."""
-    return TransformerLoraTargets(parts, _original_modules, {})
+    return TransformerLoraTargets(parts, _original_modules)
 
 
 def _original_modules(transformer: Any) -> Iterator[OriginalModule]:

@@ -61,12 +61,32 @@ def prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {prefix + key: tensor for key, tensor in tensors.items()}
 
 
+def dora(pipe: Any) -> dict[str, Tensor]:
+    shapes = linears(pipe.transformer, "attn.to")
+    norms = {
+        f"transformer.{name}.lora_magnitude_vector": torch.linspace(0.5, 1.5, rows)
+        for name, (rows, _) in shapes.items()
+    }
+    return peft(shapes, "transformer.") | norms
+
+
+def biased(pipe: Any) -> dict[str, Tensor]:
+    shapes = linears(pipe.transformer, "attn.to")
+    biases = {
+        f"transformer.{name}.lora_B.bias": torch.linspace(-0.1, 0.1, rows)
+        for name, (rows, _) in shapes.items()
+    }
+    return peft(shapes, "transformer.") | biases
+
+
 FORMS: dict[str, Callable[[Any], dict[str, Tensor]]] = {
     "PEFT, every layer": lambda pipe: peft(linears(pipe.transformer), "transformer."),
     "PEFT with the text encoder": lambda pipe: (
         peft(linears(pipe.transformer, "attn"), "transformer.") | peft(clip(pipe), "text_encoder.")
     ),
     "PEFT with alphas": lambda pipe: peft(linears(pipe.transformer, "to_"), "transformer.", alpha=".alpha"),
+    "PEFT's DoRA": dora,
+    "PEFT with biases": biased,
     "ai-toolkit": lambda pipe: peft(linears(pipe.transformer, "blocks"), "transformer."),
     "kohya's words, diffusers' names": lambda pipe: down_up(linears(pipe.transformer), "transformer."),
     "kohya": lambda pipe: kohya(originals(pipe, *ANY_WIDTH), "lora_unet_"),
@@ -93,6 +113,19 @@ def test_a_patched_model_has_the_weights_that_diffusers_fuses(pipe: Any, tmp_pat
     ours = pipelines.by_us(pipe, flux_lora_targets, path, 0.7, PARTS)
     theirs = base | pipelines.by_diffusers(pipe, path, 0.7, ("transformer", "text_encoder"))
     pipelines.check_equal(ours, theirs, base)
+
+
+@pytest.mark.parametrize("form", ["PEFT, every layer", "kohya", "XLabs"])
+def test_weights_of_half_precision_differ_by_rounding_alone(tmp_path: Path, form: str) -> None:
+    pipe = make_flux(layers=(2, 2)).to(torch.bfloat16)
+    tensors = {key: tensor.to(torch.bfloat16) for key, tensor in FORMS[form](pipe).items()}
+    path = pipelines.write(tmp_path / "lora.safetensors", tensors)
+    ours = pipelines.by_us(pipe, flux_lora_targets, path, 0.7, PARTS)
+    theirs = pipelines.by_diffusers(pipe, path, 0.7, PARTS[:1])
+    for name, weight in theirs.items():
+        # diffusers rounds the factors, their product, the product's scale, and the sum
+        error = (ours[name].float() - weight.float()).abs().max()
+        assert error <= 3 * 2**-8 * weight.abs().max(), name
 
 
 def adapter(pipe: Any, *parts: str) -> dict[str, str]:
