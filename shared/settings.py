@@ -358,20 +358,21 @@ class Settings(BaseModel):
         description="`auto`: residuals between workers on GPUs of one host stay in GPU memory (CUDA IPC), "
         "where the two have tried it with success; `off`: as between any workers",
     )
-    gpu_shared_bytes: Bytes = Field(
-        512 << 20,
+    gpu_shared_bytes: Bytes | None = Field(
+        None,
         description="GPU memory a worker lends to others for residuals, besides models; when it is full, "
-        "they travel as between any workers",
+        "they travel as between any workers; unset: two steps of the catalog's largest ControlNet, at least "
+        "512 MiB",
     )
     shared_memory: Literal["auto", "off"] = Field(
         "auto",
         description="`auto`: residuals between workers of one host travel in shared memory; `off`: "
         "through Redis",
     )
-    shared_memory_bytes: Bytes = Field(
-        1 << 30,
+    shared_memory_bytes: Bytes | None = Field(
+        None,
         description="shared memory of a worker for what it serves; when it is full, residuals travel through "
-        "Redis",
+        "Redis; unset: four steps of the catalog's largest ControlNet, at least 1 GiB",
     )
     input_ttl_s: WholeSeconds = Field(
         900, description="expiry of the inputs of ControlNets: embeddings and control images"

@@ -30,6 +30,11 @@ class ModelFamilies:
         facts, configs = self.facts(model), self._denoisers(model)
         return None if facts is None else facts.signature(configs[facts.denoiser])
 
+    def denoiser_config(self, model: str) -> dict[str, Any] | None:
+        """The config of the network that denoises."""
+        facts = self.facts(model)
+        return None if facts is None else self._denoisers(model)[facts.denoiser]
+
     def is_inpainting(self, model: str) -> bool | None:
         """Whether the model was trained to inpaint: it takes a mask and a masked image as well."""
         facts, configs = self.facts(model), self._denoisers(model)
@@ -46,6 +51,12 @@ class ModelFamilies:
             return None
         found = {part: self._of_model(model, f"{part}/config.json") for part in facts.parts}
         return facts.default_size({part: config for part, config in found.items() if config is not None})
+
+    def usual_size(self, model: str) -> tuple[int, int] | None:
+        """The same, or what the catalog says in its place."""
+        entry, own = self._catalog.models[model], self.default_size(model)
+        width, height = entry.width or (own and own[0]), entry.height or (own and own[1])
+        return (width, height) if width and height else None
 
     def size_multiple(self, model: str) -> int:
         """The sides of a model's images must be divisible by this, in pixels."""

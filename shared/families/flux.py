@@ -26,11 +26,14 @@ class FluxFacts(TransformerFacts):
 
     def signature(self, config: Config) -> ModelSignature:
         """See `FamilyFacts`."""
-        width = number(config, "num_attention_heads", 24) * number(config, "attention_head_dim", 128)
         text = number(config, "joint_attention_dim", 4096)
         pooled, channels = number(config, "pooled_projection_dim", 768), number(config, "in_channels", 64)
-        layout = f"width {width}, texts of {text} and {pooled}, {channels} channels"
+        layout = f"width {self.token_width(config)}, texts of {text} and {pooled}, {channels} channels"
         return self.signature_of(layout, text)
+
+    def token_width(self, config: Config) -> int:
+        """See `TransformerFacts`."""
+        return number(config, "num_attention_heads", 24) * number(config, "attention_head_dim", 128)
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Residuals of the double blocks are numbered first, then those of the single ones.

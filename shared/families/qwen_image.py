@@ -25,9 +25,13 @@ class QwenImageFacts(TransformerFacts):
 
     def signature(self, config: Config) -> ModelSignature:
         """See `FamilyFacts`."""
-        width = number(config, "num_attention_heads", 24) * number(config, "attention_head_dim", 128)
         text, channels = number(config, "joint_attention_dim", 3584), number(config, "in_channels", 64)
-        return self.signature_of(f"width {width}, texts of {text}, {channels} channels", text)
+        layout = f"width {self.token_width(config)}, texts of {text}, {channels} channels"
+        return self.signature_of(layout, text)
+
+    def token_width(self, config: Config) -> int:
+        """See `TransformerFacts`."""
+        return number(config, "num_attention_heads", 24) * number(config, "attention_head_dim", 128)
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Each residual serves several blocks in a row."""

@@ -16,11 +16,14 @@ class SD3Facts(TransformerFacts):
 
     def signature(self, config: Config) -> ModelSignature:
         """See `FamilyFacts`; the ControlNets of 3.5 large see no text, so no width of texts is compared."""
-        width = number(config, "num_attention_heads", 18) * number(config, "attention_head_dim", 64)
         pooled, channels = number(config, "pooled_projection_dim", 2048), number(config, "in_channels", 16)
         patch = number(config, "patch_size", 2)
-        layout = f"width {width}, pooled texts of {pooled}, {channels} channels in patches of {patch}"
-        return self.signature_of(layout)
+        latents = f"{channels} channels in patches of {patch}"
+        return self.signature_of(f"width {self.token_width(config)}, pooled texts of {pooled}, {latents}")
+
+    def token_width(self, config: Config) -> int:
+        """See `TransformerFacts`."""
+        return number(config, "num_attention_heads", 18) * number(config, "attention_head_dim", 64)
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Each residual serves about as many blocks; the last block takes none."""

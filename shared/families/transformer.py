@@ -35,6 +35,8 @@ class TransformerFacts(FamilyFacts):
     controlnet_layouts_vary: bool = True
     engines: frozenset[str] = frozenset({"eager"})
     size_multiple: int = 16  # 8 of the VAE, 2 of a token
+    #: Tokens of text that residuals have beside those of the image; of a prompt of usual length.
+    residual_text_tokens: int = 0
     refuses_unread_prompts: bool = True
     matches_flow: bool = True
 
@@ -53,6 +55,16 @@ class TransformerFacts(FamilyFacts):
         """See `FamilyFacts`."""
         words = self.controlnet_file_words
         return bool(words) and _have_all(names, words) and not _have_any(names, _LORA_WORDS)
+
+    @abstractmethod
+    def token_width(self, config: Config) -> int:
+        """Channels of a token between the blocks of the denoiser or ControlNet of this config."""
+
+    def residual_numbers(self, controlnet: Config, base: Config, size: tuple[int, int]) -> int | None:
+        """See `FamilyFacts`."""
+        columns, rows = (side // self.size_multiple for side in size)
+        tokens = rows * columns + self.residual_text_tokens
+        return len(self.control_plan(controlnet, base).wanted) * tokens * self.token_width(base)
 
     @abstractmethod
     def control_layout(self, config: Config) -> str:

@@ -100,6 +100,27 @@ class UNetFacts(FamilyFacts):
         skips = 1 + sum(counts) + len(channels) - 1  # the first layer's, the blocks', and the downsamplers'
         return ControlPlan(tuple(range(skips, -1, -1)))
 
+    def residual_numbers(self, controlnet: Config, base: Config, size: tuple[int, int]) -> int | None:
+        """See `FamilyFacts`; a ControlNet that pools sends less."""
+        channels = controlnet.get("block_out_channels", (320, 640, 1280, 1280))
+        layers = controlnet.get("layers_per_block", 2)
+        if not isinstance(channels, list | tuple) or not all(type(count) is int for count in channels):
+            return None  # who loads it says what is wrong
+        counts = list(layers) if isinstance(layers, list | tuple) else [layers] * len(channels)
+        if not channels or len(counts) != len(channels) or not all(type(count) is int for count in counts):
+            return None
+        shrinks = controlnet.get("conditioning_embedding_out_channels", (16, 32, 96, 256))
+        if not isinstance(shrinks, list | tuple) or not shrinks:
+            return None
+        width, height = (side // 2 ** (len(shrinks) - 1) for side in size)
+        numbers = channels[0] * width * height  # the first layer's
+        for block, (depth, count) in enumerate(zip(channels, counts, strict=True)):
+            numbers += depth * count * width * height
+            if block + 1 < len(channels):
+                width, height = -(-width // 2), -(-height // 2)
+                numbers += depth * width * height  # the downsampler's
+        return int(numbers + channels[-1] * width * height)  # the mid block's
+
     def is_inpainting(self, config: Config) -> bool:
         """See `FamilyFacts`."""
         taken, given = config.get("in_channels", 4), config.get("out_channels", 4)

@@ -21,8 +21,12 @@ class ZImageFacts(TransformerFacts):
         heads = f"{number(config, 'n_heads', 30)}/{number(config, 'n_kv_heads', 30)}"
         refiners = number(config, "n_refiner_layers", 2)
         return self.signature_of(
-            f"width {number(config, 'dim', 3840)}, {heads} heads, {refiners} refiner layers"
+            f"width {self.token_width(config)}, {heads} heads, {refiners} refiner layers"
         )
+
+    def token_width(self, config: Config) -> int:
+        """See `TransformerFacts`."""
+        return number(config, "dim", 3840)
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Each residual is added after one layer, which the ControlNet's config names."""
@@ -66,6 +70,7 @@ Z_IMAGE = ZImageFacts(
     controlnet_modes=frozenset({"text"}),
     max_controlnets=1,
     rows_are_independent=False,
+    residual_text_tokens=128,
     transformer_classes=frozenset({"ZImageTransformer2DModel"}),
     file_words=("layers.0.adaLN_modulation.", "noise_refiner.0.", "context_refiner.0.", "cap_pad_token"),
     controlnet_file_words=("control_all_x_embedder.", "control_layers.0."),

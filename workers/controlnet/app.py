@@ -24,6 +24,7 @@ from celery.signals import worker_init, worker_shutdown
 from redis.exceptions import RedisError
 
 from shared.catalog.catalog import read_catalog
+from shared.catalog.step_bytes import largest_step_bytes
 from shared.jobs.store import JobStore
 from shared.logs import log_fields
 from shared.messaging.celery_app import ATTACH, controlnet_queue, make_celery
@@ -76,7 +77,8 @@ memory = DeviceMemory(HOST_BYTES, device)  # until the device is asked, at the s
 loss = DeviceLoss(device)
 controlnets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
-transport = ResidualTransport(residuals, settings, device=device)
+step_bytes = largest_step_bytes(catalog, settings.catalog)
+transport = ResidualTransport(residuals, settings, device=device, step_bytes=step_bytes)
 watchdog = Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since)
 activity = DeviceActivity()
 add_activity_to_stats(app, activity)
@@ -99,7 +101,7 @@ def _start(sender: Any, **_: object) -> None:
     loss.on_loss(lambda: control.stop(STATUS))
     with start_or_exit():
         check_device(settings)
-        memory.models.capacity_bytes = budget_bytes(settings, device)
+        memory.models.capacity_bytes = budget_bytes(settings, device, step_bytes)
         load_any(controlnets, served, check=lambda name: check_controlnet(catalog, settings, name))
     _warm_up(worker_name(sender))
     watchdog.start()

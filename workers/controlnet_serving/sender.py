@@ -22,8 +22,9 @@ from workers.transport.transport import ResidualTransport
 
 log = logging.getLogger(__name__)
 
-#: Responses that may wait to be sent before another step is computed, about four steps.
-MAX_QUEUED = 64
+#: Responses that may wait to be sent before another step is computed, about four steps of a UNet; and bytes
+#: of their residuals, which the device holds: less than a step of a transformer.
+MAX_QUEUED, MAX_QUEUED_BYTES = 64, 256 << 20
 #: How many of them are looked at together: as many as a step has.
 MAX_TOGETHER = 16
 
@@ -80,19 +81,23 @@ class ResponseSender:
         return self._transport.redis_waits.includes(self._thread)
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Wait until another step may be computed: whether fewer than `MAX_QUEUED` responses wait now.
+        """Wait until another step may be computed: whether little waits to be sent now.
 
         Called before a step is taken, so that who computes one never waits for sending: a job may wait for
         the device meanwhile.
         """
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._queue) < MAX_QUEUED, timeout_s)
+            return self._changed.wait_for(self._has_room, timeout_s)
 
     def send(self, *responses: QueuedResponse) -> None:
         """Queue responses: those of one call are looked at together. Never waits; see `wait_for_room`."""
         with self._changed:
             self._queue += responses
             self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        waiting = sum(queued.residual.nbytes for queued in self._queue if queued.residual is not None)
+        return len(self._queue) < MAX_QUEUED and waiting < MAX_QUEUED_BYTES
 
     def _run(self) -> None:
         while queued := self._take_queued():

@@ -12,11 +12,8 @@ def usual_step(catalog: Catalog, settings: Settings, controlnet: str) -> tuple[t
     that is loaded."""
     name = catalog.controlnets[controlnet].models[0]
     model = catalog.models[name]
-    own = ModelFamilies(settings.catalog, catalog).default_size(name)
-    width, height = model.width or (own and own[0]), model.height or (own and own[1])
-    if not width or not height:
-        return None
-    return (width, height), 2 if model.guidance_scale > 1 else 1
+    size = ModelFamilies(settings.catalog, catalog).usual_size(name)
+    return None if size is None else (size, 2 if model.guidance_scale > 1 else 1)
 
 
 def warm_up_controlnet(controlnet: ControlNet, size: tuple[int, int], rows: int, warm_up: WarmUp) -> None:

@@ -2,6 +2,7 @@
 
 from shared.settings import Settings
 from workers.devices.base import Device
+from workers.runtime.transport_memory import gpu_shared_bytes
 
 #: Where the device's memory is the host's.
 HOST_BYTES = 16 << 30
@@ -11,8 +12,10 @@ HOST_BYTES = 16 << 30
 RESERVE_SHARE, MIN_RESERVE_BYTES, MAX_RESERVE_BYTES = 0.2, 1 << 30, 8 << 30
 
 
-def budget_bytes(settings: Settings, device: Device) -> int:
+def budget_bytes(settings: Settings, device: Device, step_bytes: int = 0) -> int:
     """The setting, or this process's part of the device, less a reserve, as far as that is free now.
+
+    ``step_bytes``: of the largest step whose residuals it may lend to others.
 
     Called before the first model is loaded. The part does not depend on which of the device's workers have
     loaded theirs by then.
@@ -24,7 +27,7 @@ def budget_bytes(settings: Settings, device: Device) -> int:
         return HOST_BYTES
     part = settings.workers_per_device
     reserve_bytes = RESERVE_SHARE * memory.total_bytes / part
-    shared_bytes = settings.gpu_shared_bytes if settings.gpu_shared == "auto" else 0
+    shared_bytes = gpu_shared_bytes(settings, step_bytes) if settings.gpu_shared == "auto" else 0
     reserve_bytes = max(min(reserve_bytes, MAX_RESERVE_BYTES), MIN_RESERVE_BYTES + shared_bytes)
     own_bytes = min(memory.total_bytes / part, memory.free_bytes)
     return max(int(own_bytes - reserve_bytes), MIN_RESERVE_BYTES)

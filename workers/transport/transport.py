@@ -40,19 +40,21 @@ class ResidualTransport:
         *,
         device: Device | None = None,
         backends: Sequence[TransportBackend] | None = None,
+        step_bytes: int = 0,
     ) -> None:
         """``clients`` are of the residual servers, in the order of the setting; the first is the primary.
 
         ``device``: where residuals are computed and used, by default the CPU. ``backends``: the preferred
-        first; by default those of `build_backends`.
+        first; by default those of `build_backends`. ``step_bytes``: of the largest step of the catalog.
         """
         self.device = device or find_device("cpu")
         servers = ConnectionPool(clients)
         self.redis_waits = servers.waits
         self._primary = clients[0]
         self._input_ttl_s = settings.input_ttl_s
-        chosen = build_backends(servers, settings, self.device) if backends is None else backends
-        self._backends = BackendSet(chosen)
+        if backends is None:
+            backends = build_backends(servers, settings, self.device, step_bytes)
+        self._backends = BackendSet(backends)
         self._receiver = ResidualReceiver(servers, self._backends, self.device)
         ttl_s, lease_s = settings.residual_ttl_s, settings.controlnet_lease_s
         self._sender = ResidualSender(servers, self._backends, ttl_s, lease_s)

@@ -14,6 +14,7 @@ from tests.infra.local.waiting import eventually
 from tests.proxy import proxied
 from tests.workers.running import running
 from tests.workers.transport.transport_ends import TransportEnds, make_response, noise
+from workers.controlnet_serving import sender as sender_module
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import QueuedResponse, ResponseSender
 from workers.devices.base import HostCopy
@@ -208,3 +209,17 @@ def test_a_header_does_not_wait_for_copies_that_take_longer(residual: Redis, ser
     ends.controlnet.respond(request, sent)  # the device ends one copy at a time
     assert residual.info("commandstats")["cmdstat_rpush"]["calls"] == 3
     ends.close()
+
+
+def test_large_residuals_that_wait_keep_the_next_step_from_being_computed(
+    ends: TransportEnds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "MAX_QUEUED_BYTES", 1 << 20)
+    sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []))
+    request, half = ends.send_step(), torch.zeros(1 << 17)  # of float32
+    sender.send(QueuedResponse(request, make_response(0), half, "edge"))
+    assert sender.wait_for_room(0.0)
+    sender.send(QueuedResponse(request, make_response(1), half, "edge"))
+    assert not sender.wait_for_room(0.0)
+    with running(sender):
+        assert sender.wait_for_room(10.0)

@@ -1,6 +1,7 @@
 """Residuals from end to end: every backend keeps every bit, and memory is reused only when it is free."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tests.infra.local.waiting import eventually
 from tests.workers.transport.transport_ends import BackendName, TransportEnds, make_response, noise
 from workers.devices.base import Device
 from workers.devices.selection import find_device
+from workers.runtime import transport_memory
 from workers.transport.backends.host_memory import find_host_memory
 from workers.transport.backends.shared_memory import SharedMemoryBackend
 from workers.transport.codecs import as_sent
@@ -273,3 +275,43 @@ def test_what_is_received_over_redis_lies_in_registered_memory(residual: Redis, 
         [(address, size_bytes)] = device.registered.items()
         assert address <= received.data_ptr() < address + size_bytes
         del received
+
+
+def test_steps_of_the_catalogs_largest_controlnet_find_room_in_shared_memory(
+    residual: Redis, servers: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given steps of five residuals of a megabyte, and no more room than they need
+    residual.flushall()
+    monkeypatch.setattr(transport_memory, "MIN_HOST_BYTES", 0)
+    settings = servers.model_copy(update={"shared_memory": "auto"})
+    ends = TransportEnds([residual], settings, step_bytes=5 << 20)
+    # When four base models hold all that they were sent, and a fifth asks
+    held, large = [], torch.zeros(1 << 18)
+    for _ in range(5):
+        request = ends.send_step()
+        held += [ends.transfer(request, large, index) for index in range(5)]
+    # Then only the fifth one's residuals travel more slowly
+    assert ends.unet.received_residuals() == {"controlnet1@test": {"shared_memory": 20, "redis": 5}}
+    ends.close()
+
+
+def test_a_step_of_half_a_gigabyte_arrives_while_it_is_sent(ends: TransportEnds) -> None:
+    # Given twelve residuals of 42 MB, as a transformer's tokens, and servers that hold a gigabyte
+    count, request = 12, ends.send_step()
+    tokens = torch.zeros(1, 4096, 5120, dtype=torch.bfloat16)
+
+    def residuals() -> Iterator[tuple[StepResponse, Tensor]]:
+        for index in range(count):
+            yield make_response(index), tokens + index
+
+    with ThreadPoolExecutor(1) as sender:
+        sent = sender.submit(ends.controlnet.respond, request, residuals())
+        arrived: list[int] = []
+        while len(arrived) < count:
+            for response, received in ends.receive(request):
+                assert received is not None, response.detail
+                assert received.shape == tokens.shape
+                assert bool((received == response.index).all())
+                arrived.append(response.index)
+        assert sent.result() == count * tokens.nbytes
+    assert arrived == list(range(count))

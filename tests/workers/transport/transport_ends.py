@@ -29,10 +29,13 @@ class TransportEnds:
         settings: Settings,
         backends: Sequence[TransportBackend] | None = None,
         device: Device | None = None,
+        step_bytes: int = 0,
     ) -> None:
         self.steps = StepQueue(clients[0], settings)
-        self.unet = ResidualTransport(clients, settings, device=device, backends=backends)
-        self.controlnet = ResidualTransport(clients, settings, device=device, backends=backends)
+        self.unet, self.controlnet = (
+            ResidualTransport(clients, settings, device=device, backends=backends, step_bytes=step_bytes)
+            for _ in range(2)
+        )
 
     def send_step(self, **changes: Any) -> StepRequest:
         """Send the request of a step."""

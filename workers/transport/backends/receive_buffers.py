@@ -14,7 +14,7 @@ from collections import deque
 from workers.devices.base import Device
 from workers.transport.backends.registered_memory import RegisteredMemory
 
-#: Idle memory that is kept for the next step.
+#: Idle memory that is kept for the next step, at least.
 KEPT_BYTES = 512 << 20
 #: Sizes are rounded up to this, so that nearly equal payloads share buffers.
 GRAIN_BYTES = 64 << 10

@@ -14,7 +14,7 @@ from shared.settings import Settings
 from workers.devices.base import Device
 from workers.transport.backends.base import Location, StepSuperseded, StoredPayload, TransportBackend
 from workers.transport.backends.chunked_redis import ChunkedRedis
-from workers.transport.backends.receive_buffers import BufferPool
+from workers.transport.backends.receive_buffers import KEPT_BYTES, BufferPool
 from workers.transport.keys import payload_key, step_token_key
 from workers.transport.protocol import StepRequest
 from workers.transport.redis_client.backpressure import Backpressure
@@ -52,14 +52,17 @@ class RedisBackend(TransportBackend):
     name = "redis"
     is_blocking = True
 
-    def __init__(self, servers: ConnectionPool, settings: Settings, device: Device) -> None:
+    def __init__(
+        self, servers: ConnectionPool, settings: Settings, device: Device, step_bytes: int = 0
+    ) -> None:
+        """``step_bytes``: of the largest step that is received, for which buffers are kept."""
         self._servers = servers
         self._device = device
         self._chunks = ChunkedRedis(servers, settings.residual_ttl_s)
         self._reply_s = silent_after_s(settings.controlnet_lease_s)
         self._backpressure = Backpressure(servers, settings.residual_timeout_s, self._reply_s)
         self._retry = make_retry()
-        self._buffers = BufferPool(device)
+        self._buffers = BufferPool(device, max(KEPT_BYTES, step_bytes))
 
     def has_space(self, size_bytes: int) -> bool:
         """See `TransportBackend`; a server that does not answer is `put`'s concern."""

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from shared.settings import Settings
 from workers.devices.base import Device
+from workers.runtime.transport_memory import gpu_shared_bytes, shared_memory_bytes
 from workers.transport.backends.base import Arriving, TransportBackend
 from workers.transport.backends.cuda_ipc.backend import CUDAIPCBackend
 from workers.transport.backends.host_memory import find_host_memory
@@ -18,17 +19,24 @@ from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.wire import InvalidFrame, dtype_of
 
 
-def build_backends(servers: ConnectionPool, settings: Settings, device: Device) -> list[TransportBackend]:
-    """Every backend that a worker which computes on ``device`` can use, the preferred first."""
+def build_backends(
+    servers: ConnectionPool, settings: Settings, device: Device, step_bytes: int = 0
+) -> list[TransportBackend]:
+    """Every backend that a worker which computes on ``device`` can use, the preferred first.
+
+    ``step_bytes``: of the largest step that is sent, which decides the memory that settings leave open.
+    """
     backends: list[TransportBackend] = [InlineBackend(device)]
     slabs = device.slabs() if settings.gpu_shared == "auto" else None
     is_shared = settings.shared_memory == "auto"
     host, lease_s = find_host_memory() if is_shared or slabs else None, settings.residual_ttl_s
     if host is not None and slabs is not None:
-        backends.append(CUDAIPCBackend(host, slabs, device, settings.gpu_shared_bytes, lease_s))
+        limit_bytes = gpu_shared_bytes(settings, step_bytes)
+        backends.append(CUDAIPCBackend(host, slabs, device, limit_bytes, lease_s))
     if host is not None and is_shared:
-        backends.append(SharedMemoryBackend(host, settings.shared_memory_bytes, lease_s, device))
-    return [*backends, RedisBackend(servers, settings, device)]
+        limit_bytes = shared_memory_bytes(settings, step_bytes)
+        backends.append(SharedMemoryBackend(host, limit_bytes, lease_s, device))
+    return [*backends, RedisBackend(servers, settings, device, step_bytes)]
 
 
 class BackendSet:

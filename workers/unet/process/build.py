@@ -6,6 +6,7 @@ from functools import partial
 from celery import Celery
 
 from shared.catalog.entries import Catalog
+from shared.catalog.step_bytes import largest_step_bytes
 from shared.errors import ModelFailed
 from shared.families.base import engine_problem
 from shared.jobs.store import JobStore
@@ -79,7 +80,9 @@ def build_worker(
         controlnets=controlnet_cache(catalog, settings, memory, compiles=False),
         controlnet_configs=ControlNetConfigs(config_reader(catalog, settings)),
         steps=StepQueue(residuals[0], settings, device),
-        transport=ResidualTransport(residuals, settings, device=device),
+        transport=ResidualTransport(
+            residuals, settings, device=device, step_bytes=largest_step_bytes(catalog, settings.catalog)
+        ),
         send_attach=partial(send_attach, celery, redis, live_workers),
         send_follow=partial(send_follow, celery, redis),
         residual=residual,

@@ -1,0 +1,21 @@
+import pytest
+
+from shared.settings import Settings
+from workers.runtime.transport_memory import gpu_shared_bytes, shared_memory_bytes
+
+GIB = 1 << 30
+#: Of Flux with a ControlNet of 5/10 blocks, and of SD 1.5.
+FLUX, SD1 = 377_487_360, 26_869_760
+
+
+@pytest.mark.parametrize(
+    ("step_bytes", "host", "gpu"), [(0, GIB, GIB // 2), (SD1, GIB, GIB // 2), (FLUX, 4 * FLUX, 2 * FLUX)]
+)
+def test_without_settings_the_catalogs_largest_step_decides(step_bytes: int, host: int, gpu: int) -> None:
+    assert shared_memory_bytes(Settings(), step_bytes) == host
+    assert gpu_shared_bytes(Settings(), step_bytes) == gpu
+
+
+def test_settings_win() -> None:
+    settings = Settings(shared_memory_bytes=1 << 20, gpu_shared_bytes=2 << 20)
+    assert (shared_memory_bytes(settings, FLUX), gpu_shared_bytes(settings, FLUX)) == (1 << 20, 2 << 20)
