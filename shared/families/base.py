@@ -90,6 +90,8 @@ class FamilyFacts(ABC):
     denoiser: str
     #: All parts with weights that a folder must have, ``denoiser`` among them.
     parts: tuple[str, ...]
+    #: Of ``parts``, those that a folder may lack, if its ``model_index.json`` says so: see `parts_of`.
+    optional_parts: frozenset[str] = frozenset()
     #: The text encoders among ``parts``, and what each one's tokenizer is called.
     tokenizers: Mapping[str, str]
     #: Class names of the family's ControlNets; the first is that of a config that names none.
@@ -149,6 +151,12 @@ class FamilyFacts(ABC):
     def checkpoint_error(self, names: Sequence[str]) -> str | None:
         """Why such a file cannot be loaded, as the end of a sentence; None: nothing speaks against it."""
         return None
+
+    def parts_of(self, index: Config) -> tuple[str, ...]:
+        """The parts of a folder with this ``model_index.json``; an optional one that is null is not there."""
+        entries = {part: index.get(part) or [None] for part in self.optional_parts}
+        missing = {part for part, entry in entries.items() if isinstance(entry, list) and entry[0] is None}
+        return tuple(part for part in self.parts if part not in missing)
 
     def folder_problem(self, index: Config) -> str | None:
         """The same of a folder, by its ``model_index.json``."""

@@ -38,7 +38,9 @@ class SD3Facts(TransformerFacts):
 
     def control_layout(self, config: Config) -> str:
         """See `TransformerFacts`."""
-        return f"{number(config, 'num_layers', _LAYERS)} residuals"
+        residuals = f"{number(config, 'num_layers', _LAYERS)} residuals"
+        texts = "no text" if config.get("joint_attention_dim", 4096) is None else "texts"
+        return f"{residuals} of {texts}" + (", nor pooled texts" if zeroes_pooled(config) else "")
 
     def takes_mask(self, config: Config) -> bool:
         """See `TransformerFacts`."""
@@ -53,6 +55,11 @@ class SD3Facts(TransformerFacts):
         return square(number(configs.get(self.denoiser, {}), "sample_size", 128), configs.get("vae"))
 
 
+def zeroes_pooled(controlnet: Config) -> bool:
+    """Whether a ControlNet is given zeros for pooled texts; if so, its control latents are not shifted."""
+    return bool(controlnet.get("force_zeros_for_pooled_projection", True))
+
+
 SD3 = SD3Facts(
     name="sd3",
     label="Stable Diffusion 3",
@@ -64,6 +71,7 @@ SD3 = SD3Facts(
         "StableDiffusion3ControlNetInpainting",
     ),
     parts=("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"),
+    optional_parts=frozenset({"text_encoder_3"}),
     tokenizers={
         "text_encoder": "tokenizer",
         "text_encoder_2": "tokenizer_2",

@@ -152,7 +152,7 @@ class BaseModel(ABC):
     @contextmanager
     def with_text_encoders(self, weights: TextEncoderWeights) -> Iterator[None]:
         """Within the block the text encoders have these weights, and nobody else gives them others."""
-        encoders = {part: self.parts[part] for part in self.facts.tokenizers}
+        encoders = {part: self.parts[part] for part in self.facts.tokenizers if part in self.parts}
         weights.attach(encoders)
         self._has_text_encoders = True
         try:

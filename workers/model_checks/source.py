@@ -107,10 +107,12 @@ def _named(what: str) -> Iterator[None]:
 
 def _check_folder(path: Path, variant: str | None) -> None:
     _refuse_if_not_a_pipeline(path)
-    facts = _family(read_json(path, "model_index.json"))
-    _check_configs(path, facts)
+    index = read_json(path, "model_index.json")
+    facts = _family(index)
+    _check_configs(path, facts, index)
     read_json(path, "scheduler/scheduler_config.json")
-    stems = {part: _ENCODER_STEM if part in facts.tokenizers else _STEM for part in facts.parts}
+    parts = facts.parts_of(index)
+    stems = {part: _ENCODER_STEM if part in facts.tokenizers else _STEM for part in parts}
     if variant and not any(has_files(path / part, stem, variant) for part, stem in stems.items()):
         raise Unloadable(f"no part of it has files of variant {variant!r}")
     for part, stem in stems.items():
@@ -129,8 +131,8 @@ def _family(index: dict[str, Any]) -> FamilyFacts:
     return facts
 
 
-def _check_configs(folder: Path, facts: FamilyFacts) -> None:
-    for part in facts.parts:
+def _check_configs(folder: Path, facts: FamilyFacts, index: dict[str, Any]) -> None:
+    for part in facts.parts_of(index):
         config = read_json(folder, f"{part}/config.json")
         if part in facts.tokenizers:
             check_tokenizer(folder, facts.tokenizers[part], config)
@@ -159,10 +161,11 @@ def _check_single_file(path: Path, config: str | None) -> None:
     if why := facts.checkpoint_error(names):
         raise Unloadable(why)
     if config is not None:
-        described = _family(read_json(Path(config), "model_index.json"))
+        index = read_json(Path(config), "model_index.json")
+        described = _family(index)
         if described.parts != facts.parts:
             raise Unloadable(f"its config folder {config} describes another family")
-        _check_configs(Path(config), described)
+        _check_configs(Path(config), described, index)
 
 
 def _read_names(path: Path) -> list[str]:
