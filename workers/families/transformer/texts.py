@@ -13,15 +13,16 @@ class TokenWindow(NamedTuple):
     text: str
     tokenizer: Any
     tokens: int  # with those that begin and end it
+    closing: int = 1  # those of ``tokens`` that also end a text that is cut
 
 
 def truncation_warnings(windows: Iterable[TokenWindow]) -> list[str]:
     """A sentence for each text of which a text encoder does not see the end."""
     warnings: dict[str, None] = {}
-    for field, text, tokenizer, tokens in windows:
+    for field, text, tokenizer, tokens, closing in windows:
         ids = tokenizer(text, verbose=False)["input_ids"]
         if len(ids) > tokens:
-            lost = tokenizer.decode(ids[tokens - 1 :], skip_special_tokens=True)
+            lost = tokenizer.decode(ids[tokens - closing :], skip_special_tokens=True)
             sentence = f"{field} has {len(ids)} tokens, the text encoder sees {tokens}; ignored: {lost!r}"
             warnings[sentence] = None
     return list(warnings)

@@ -1,0 +1,27 @@
+"""Qwen-Image at toy size and its ControlNets, on a worker."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from shared.settings import Settings
+from tests.tiny_transformers import make_qwen_image, make_qwen_image_controlnet
+from tests.workers.families.transformer.world import TransformerWorld, make_world
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def world(
+    request: pytest.FixtureRequest, servers: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TransformerWorld]:
+    """One for each type of numbers."""
+    dtype = getattr(torch, request.param)
+    controlnets = {
+        "two": make_qwen_image_controlnet(),
+        "four": make_qwen_image_controlnet(layers=4, seed=2),
+    }
+    named = {name: ("base", controlnet.to(dtype)) for name, controlnet in controlnets.items()}
+    pipes = {"base": make_qwen_image().to(dtype)}
+    folder = tmp_path_factory.mktemp("qwen-image")
+    with make_world(servers, folder, pipes, named, request.param) as made:
+        yield made

@@ -1,0 +1,57 @@
+"""Whole Qwen-Image jobs on a worker, held against diffusers' own pipelines, bit for bit."""
+
+from typing import Any
+
+import pytest
+
+from tests.workers.families.qwen_image.peer import theirs
+from tests.workers.families.transformer.world import TransformerWorld
+
+#: The scale of guidance is diffusers' default, 4.
+GUIDED = {"negative_prompt": "a house"}
+
+PLAIN: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "batch": {"num_images": 2},
+    "wide": {"width": 96, "height": 32},
+    "guided": GUIDED,
+    "guided batch": {**GUIDED, "true_cfg_scale": 2.5, "num_images": 2},
+    "empty negative prompt": {"negative_prompt": ""},
+    "long text": {"prompt": "a red cat and " * 40, "max_sequence_length": 64},
+    "own sigmas": {"sigmas": [0.9, 0.5, 0.2], "num_inference_steps": 3},
+    "karras": {"scheduler": "flow_match_euler_karras"},
+}
+CONTROLLED: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "one net": [("two", {"conditioning_scale": 0.6})],
+    "a net whose residuals are not all read": [("four", {})],
+    "part of the steps": [("two", {"guidance_start": 0.3, "guidance_end": 0.7})],
+    "one net with two images": [("two", {"conditioning_scale": 0.7}), ("two", {"guidance_end": 0.5})],
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_a_text_becomes_what_diffusers_makes_of_it(world: TransformerWorld, case: str) -> None:
+    spec = world.spec(**PLAIN[case])
+    assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
+@pytest.mark.parametrize("changes", [{}, {**GUIDED, "num_images": 2}], ids=["plain", "guided batch"])
+@pytest.mark.parametrize("case", CONTROLLED)
+def test_controlnets_guide_it_as_in_diffusers(
+    world: TransformerWorld, case: str, changes: dict[str, Any]
+) -> None:
+    nets = [world.control(name, **options) for name, options in CONTROLLED[case]]
+    spec = world.spec(controlnets=nets, **changes)
+    ours = world.ours(spec)
+    assert ours.has_bits_of(theirs(world, spec))
+    assert not ours.has_bits_of(world.ours(spec.model_copy(update={"controlnets": []})))
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_images": 2}, GUIDED, {"strength": 1.0}], ids=str)
+@pytest.mark.parametrize("mode", ["image", "mask"])
+def test_an_image_and_a_mask_are_taken_as_in_diffusers(
+    world: TransformerWorld, mode: str, changes: dict[str, Any]
+) -> None:
+    begins = world.image() if mode == "image" else world.mask()
+    spec = world.spec(**{"num_inference_steps": 4, **begins, **changes})
+    assert world.ours(spec).has_bits_of(theirs(world, spec))
