@@ -22,8 +22,6 @@ from shared.jobs.record import Job
 
 log = logging.getLogger(__name__)
 
-#: Of an answer with images in base64: to compress them again takes longer than the rest of the answer.
-IMAGE_HEADERS = {"Cache-Control": "no-store, no-transform"}
 #: nginx' status of calls whose client has hung up; it is in the access log alone.
 CLIENT_CLOSED_REQUEST = 499
 _END = Event("", "", "")
@@ -68,7 +66,7 @@ class WaitingCall:
             self._services,
             tenant=self._tenant,
             idempotency_key=idempotency_key,
-            body_sha256=self._services.offload(lambda: _digest(submission)),
+            body_sha256=self._services.offload(lambda: _digest(submission)) if idempotency_key else "",
         )
         self._job_id = job.id
         self._cancels_job = not idempotency_key
@@ -80,13 +78,15 @@ class WaitingCall:
     def events(self, *, with_previews: bool = True) -> Iterator[Event | None]:
         """The job's events to its end; ``None`` where nothing happens for a while.
 
-        Without previews there are none but those that others have workers compute.
+        Without previews there are none but those that others have workers compute; a call that is listed has
+        them computed itself.
         Raises `Unauthorized` once the key that the call came with has ended.
         """
         assert self._job_id is not None, "submit the job first"
         block_s = longest_block_s(self._services.settings)
         streams = self._services.streams
-        events = stream_events(streams, self._job_id, block_s=block_s, with_previews=with_previews)
+        watches = with_previews and not self._is_listed
+        events = stream_events(streams, self._job_id, block_s=block_s, with_previews=watches)
         return self._until_the_end(while_authorized(events, self._services))
 
     def read(self) -> Job:

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, cast
 
 from shared import keys
+from shared.jobs.events import WATCH_S
+from shared.lua_script import read_lua
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -18,15 +20,12 @@ class WaitingCalls:
 
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
+        self._renew = redis.register_script(read_lua("api.server", "renew_call"))
 
     def renew(self, tenant: str, job_id: str) -> None:
-        """A call waits for this job; forgotten after `LEASE_S`."""
-        name, now = keys.waiting_calls(tenant), self._now()
-        pipe = self._redis.pipeline()
-        pipe.zadd(name, {job_id: now + LEASE_S})
-        pipe.zremrangebyscore(name, "-inf", now)
-        pipe.expire(name, LEASE_S)
-        pipe.execute()
+        """A call waits for this job; forgotten after `LEASE_S`. So are, after `WATCH_S`, previews for it."""
+        names = [keys.waiting_calls(tenant), keys.watched(job_id)]
+        self._renew(keys=names, args=[job_id, LEASE_S, WATCH_S])
 
     def end(self, tenant: str, job_id: str) -> None:
         """It waits no longer."""

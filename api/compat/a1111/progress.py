@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from api.auth.principal import current_principal
 from api.compat.a1111.generation.images.preview import current_image
+from api.compat.image_json import file_of, image_json
 from api.json_response import json_response
 from api.services import Services
 from shared.errors import NotFound
@@ -59,7 +60,11 @@ def add_progress_routes(api: Blueprint, services: Services) -> None:
         if not calls:
             return json_response(ProgressResponse())
         without_image = request.args.get("skip_current_image", "").lower() in _TRUE
-        return json_response(_progress(calls, services, with_image=not without_image))
+        job = calls[0]
+        image = current_image(job, services) if job.started_at and not without_image else None
+        return image_json(
+            [] if image is None else [file_of(image)], lambda texts: _progress(calls, services, texts)
+        )
 
     @api.post("/sdapi/v1/interrupt")
     def interrupt() -> Response:
@@ -87,7 +92,7 @@ def _stop_first(services: Services) -> Response:
     return json_response(NoFields())
 
 
-def _progress(calls: list[Job], services: Services, *, with_image: bool) -> ProgressResponse:
+def _progress(calls: list[Job], services: Services, images: list[str]) -> ProgressResponse:
     job = calls[0]
     total = job.total or job.spec.num_inference_steps
     return ProgressResponse(
@@ -100,7 +105,7 @@ def _progress(calls: list[Job], services: Services, *, with_image: bool) -> Prog
             sampling_step=job.step,
             sampling_steps=total,
         ),
-        current_image=current_image(job, services) if with_image and job.started_at else None,
+        current_image=images[0] if images else None,
         textinfo=None if job.status == "running" else "Waiting for a worker",
     )
 

@@ -1,13 +1,13 @@
 """What OpenAI's image calls answer."""
 
-import base64
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flask import request
+from flask import Response, request
 from pydantic import BaseModel
 
+from api.compat.image_json import image_json, stored_files
 from api.compat.openai.fields import ImageOptions
 from api.schemas.job_responses import images_of
 from shared.jobs.record import Job
@@ -55,30 +55,27 @@ class ImagesResponse(BaseModel):
     warnings: list[str]
 
 
-def images_response(
-    job: Job, options: ImageOptions, bucket: Bucket, warnings: Sequence[str]
-) -> ImagesResponse:
+def images_response(job: Job, options: ImageOptions, bucket: Bucket, warnings: Sequence[str]) -> Response:
     """The answer with the images of a job that has succeeded."""
-    host = request.host_url.rstrip("/")
-    items = []
-    for stored, listed in zip(job.images, images_of(job), strict=True):
-        place: dict[str, Any] = (
-            {"url": host + listed.url}
-            if options.response_format == "url"
-            else {"b64_json": encoded_image(job, bucket, stored.key)}
-        )
-        items.append(ImageItem(**place, revised_prompt=job.spec.prompt, seed=stored.seed))
+    if options.response_format == "url":
+        host = request.host_url.rstrip("/")
+        places: list[dict[str, Any]] = [{"url": host + image.url} for image in images_of(job)]
+        return image_json([], lambda _: _body(job, places, warnings))
+    files = stored_files(bucket, [image.key for image in job.images])
+    return image_json(files, lambda texts: _body(job, [{"b64_json": text} for text in texts], warnings))
+
+
+def _body(job: Job, places: Sequence[Mapping[str, Any]], warnings: Sequence[str]) -> ImagesResponse:
+    """``places``: where each image is, or its file."""
     return ImagesResponse(
         created=int(job.finished_at or time.time()),
-        data=items,
+        data=[
+            ImageItem(**place, revised_prompt=job.spec.prompt, seed=image.seed)
+            for place, image in zip(places, job.images, strict=True)
+        ],
         output_format=job.spec.output_format,
         size=f"{job.images[0].width}x{job.images[0].height}",
         id=job.id,
         model=job.spec.model,
         warnings=[*warnings, *job.warnings],
     )
-
-
-def encoded_image(job: Job, bucket: Bucket, key: str) -> str:
-    """An image's file in base64."""
-    return base64.b64encode(bucket.get(key)).decode()

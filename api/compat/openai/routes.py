@@ -14,7 +14,7 @@ from api.compat.openai.form import read_edit
 from api.compat.openai.models import ModelNames
 from api.compat.openai.responses import images_response
 from api.compat.openai.streaming import ImageStream, Kind
-from api.compat.waiting import CLIENT_CLOSED_REQUEST, IMAGE_HEADERS, WaitingCall
+from api.compat.waiting import CLIENT_CLOSED_REQUEST, WaitingCall
 from api.json_response import json_response
 from api.middleware.errors import explain_validation
 from api.routes.json_body import read_json_object
@@ -74,8 +74,7 @@ def _wait(call: AcceptedCall, waiting: WaitingCall, services: Services) -> Respo
     if job.status != "succeeded":
         status, detail = explain_failure(job.error, job.status)
         return json_response(ErrorResponse(error=detail), status, {SHOULD_RETRY: "false"})
-    answer = images_response(job, call.options, services.images, call.warnings)
-    return json_response(answer, headers=IMAGE_HEADERS)
+    return images_response(job, call.options, services.images, call.warnings)
 
 
 def _stream(stream: ImageStream, waiting: WaitingCall) -> Response:

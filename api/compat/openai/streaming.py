@@ -13,7 +13,7 @@ from PIL import Image
 
 from api.compat.openai.errors import detail_of, explain_failure
 from api.compat.openai.fields import AcceptedCall
-from api.compat.openai.responses import Usage, encoded_image
+from api.compat.openai.responses import Usage
 from api.compat.waiting import WaitingCall
 from api.middleware.errors import swift_error_of
 from api.services import Services
@@ -70,7 +70,7 @@ class ImageStream:
         if job.status != "succeeded":
             _, detail = explain_failure(job.error, job.status)
             return _block("error", {"error": detail.model_dump()})
-        image = encoded_image(job, self._services.images, job.images[0].key)
+        image = base64.b64encode(self._services.images.get(job.images[0].key)).decode()
         self._size = job.images[0].width, job.images[0].height
         more = {"id": job.id, "seed": job.images[0].seed, "warnings": [*self._call.warnings, *job.warnings]}
         return self._block("completed", {"b64_json": image, "usage": Usage().model_dump(), **more})

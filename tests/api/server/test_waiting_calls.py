@@ -3,6 +3,7 @@
 from api.server.waiting_calls import LEASE_S, RENEWAL_S, WaitingCalls
 from api.services import Services
 from shared import keys
+from shared.jobs.events import BLOCK_S, WATCH_S
 
 
 def test_a_tenant_s_calls_are_listed_until_they_end(services: Services) -> None:
@@ -23,3 +24,9 @@ def test_a_call_whose_process_is_gone_is_forgotten(services: Services) -> None:
     assert services.control.zrange(name, 0, -1) == ["new"]
     assert 0 < services.control.ttl(name) <= LEASE_S
     assert RENEWAL_S < LEASE_S
+
+
+def test_workers_make_previews_for_a_call_as_long_as_it_waits(services: Services) -> None:
+    WaitingCalls(services.control).renew("acme", "a")
+    assert 0 < services.control.ttl(keys.watched("a")) <= WATCH_S
+    assert RENEWAL_S + BLOCK_S < WATCH_S

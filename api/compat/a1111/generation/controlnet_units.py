@@ -137,10 +137,8 @@ class ReadUnits(NamedTuple):
     def job_fields(self, size: Size | None, init: InitImage | None, *, max_px: int) -> dict[str, Any]:
         """Fields of a job of this size; ``None``: of the model's own, which is not known here.
 
-        Raises `InvalidImage` for an image.
+        There must be units. Raises `InvalidImage` for an image.
         """
-        if not self.units:
-            return {}
         controlnets = [_controlnet(place, unit, size, init, max_px) for place, unit in self.units]
         return {"controlnets": controlnets, "guess_mode": self.units[0][1].picks_control}
 

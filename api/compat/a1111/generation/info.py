@@ -1,12 +1,12 @@
 """What A1111's generation calls answer: images, the request, and ``info``, which is JSON in a string."""
 
-import base64
 import io
 import json
 import time
 from functools import partial
 from typing import Any
 
+from flask import Response
 from PIL import Image
 from pydantic import BaseModel
 
@@ -14,12 +14,13 @@ from api.compat.a1111.generation.accepted_call import AcceptedCall
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
 from api.compat.a1111.generation.images.init_image import as_is, read_init_image
 from api.compat.a1111.generation.images.masks import MaskedImage
-from api.compat.a1111.generation.images.png_text import with_text
+from api.compat.a1111.generation.images.png_text import text_chunk, with_chunk
 from api.compat.a1111.generation.images.preview import current_image
 from api.compat.a1111.generation.images.resizing import Size
 from api.compat.a1111.generation.infotext import generation_params, infotext, model_hash, prompt_of
 from api.compat.a1111.generation.sizes import size_of
 from api.compat.a1111.samplers import find_sampler
+from api.compat.image_json import ImageFile, file_of, image_json, stored_files
 from api.services import Services
 from api.submission.images.image_work import work_on_images
 from shared.image_files.formats import DEFAULT_QUALITY, PNG
@@ -38,21 +39,22 @@ class GenerationResponse(BaseModel):
     info: str
 
 
-def generation_response(job: Job, call: AcceptedCall, services: Services) -> GenerationResponse:
+def generation_response(job: Job, call: AcceptedCall, services: Services) -> Response:
     """The answer with the images of a job that has succeeded, or of one that was interrupted.
 
     As there, an interrupted call is answered with what there is: here with the latest preview, if any.
     """
-    fields, files, warnings = call.fields, [], [*call.warnings, *job.warnings]
+    fields, warnings = call.fields, [*call.warnings, *job.warnings]
+    files: list[ImageFile] = []
     if job.status == "cancelled":
-        files = list(filter(None, [current_image(job, services)]))
+        image = current_image(job, services)
+        files = [] if image is None else [file_of(image)]
         warnings.append("the call was interrupted: its image is a preview")
     elif fields.send_images:
-        masked = None if call.masked is None else _masked_image(call.masked, job.spec.model, services)
-        files = [_file(job, image, masked, services) for image in job.images]
+        files = _files(job, call.masked, services)
     size = size_of(job.spec.width, job.spec.height, job.spec.model, services) or (0, 0)
     info = json.dumps(_info(job, fields, warnings, size))
-    return GenerationResponse(images=files, parameters=call.echo, info=info)
+    return image_json(files, lambda texts: GenerationResponse(images=texts, parameters=call.echo, info=info))
 
 
 def _masked_image(fields: Img2ImgFields, model: str, services: Services) -> MaskedImage | None:
@@ -68,14 +70,25 @@ def _masked_image(fields: Img2ImgFields, model: str, services: Services) -> Mask
     return work_on_images(read, services).masked
 
 
-def _file(job: Job, image: StoredImage, masked: MaskedImage | None, services: Services) -> str:
-    """An image in base64; one whose surroundings a mask has kept has no receipt: no job generates it."""
+def _files(job: Job, mask_fields: Img2ImgFields | None, services: Services) -> list[ImageFile]:
+    """The images' files; those whose surroundings a mask has kept have no receipt: no job generates them."""
+    if mask_fields is None:
+        files = stored_files(services.images, [image.key for image in job.images])
+    else:
+        masked = _masked_image(mask_fields, job.spec.model, services)
+        files = [file_of(_restored_file(job, image, masked, services)) for image in job.images]
+    if job.spec.output_format != PNG or job.receipt is None:
+        return files
+    chunks = [text_chunk(PARAMETERS, infotext(job.receipt, image.seed)) for image in job.images]
+    return [
+        ImageFile(file.size_bytes + len(chunk), with_chunk(file.pieces, chunk), file.close)
+        for file, chunk in zip(files, chunks, strict=True)
+    ]
+
+
+def _restored_file(job: Job, image: StoredImage, masked: MaskedImage | None, services: Services) -> bytes:
     data = services.images.get(image.key)
-    if masked is not None:
-        data = work_on_images(partial(_restored, data, masked, job.spec), services)
-    if job.spec.output_format == PNG and job.receipt is not None:
-        data = with_text(data, PARAMETERS, infotext(job.receipt, image.seed))
-    return base64.b64encode(data).decode()
+    return data if masked is None else work_on_images(partial(_restored, data, masked, job.spec), services)
 
 
 def _restored(data: bytes, masked: MaskedImage, spec: JobSpec) -> bytes:

@@ -9,8 +9,7 @@ from api.compat.a1111.generation.accepted_call import AcceptedCall, accepted_cal
 from api.compat.a1111.generation.info import generation_response
 from api.compat.a1111.generation.translate import GenerationCall, translate_img2img, translate_txt2img
 from api.compat.a1111.options import sticky_options
-from api.compat.waiting import CLIENT_CLOSED_REQUEST, IMAGE_HEADERS, WaitingCall
-from api.json_response import json_response
+from api.compat.waiting import CLIENT_CLOSED_REQUEST, WaitingCall
 from api.routes.json_body import read_json_object
 from api.services import Services
 from shared.errors import ClientDisconnected
@@ -45,7 +44,7 @@ def _answer(read_call: Callable[[], GenerationCall], services: Services) -> Resp
         return Response(status=CLIENT_CLOSED_REQUEST)
     if job.status == "failed":
         return explain_failure(job.error)
-    return json_response(generation_response(job, call, services), headers=IMAGE_HEADERS)
+    return generation_response(job, call, services)
 
 
 def _submit(read_call: Callable[[], GenerationCall], waiting: WaitingCall) -> AcceptedCall:

@@ -2,20 +2,25 @@
 
 import struct
 import zlib
+from collections.abc import Iterable, Iterator
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Length of the signature, and of the header's chunk, which is always the first.
 _HEADER_END = len(_SIGNATURE) + 8 + 13 + 4
 
 
-def with_text(png: bytes, keyword: str, text: str) -> bytes:
-    """The same image with one more text chunk."""
-    assert png.startswith(_SIGNATURE)
-    return png[:_HEADER_END] + _chunk(keyword, text) + png[_HEADER_END:]
+def with_chunk(pieces: Iterable[bytes], chunk: bytes) -> Iterator[bytes]:
+    """The same image with one more chunk; the first piece must be longer than the header."""
+    pieces = iter(pieces)
+    first = next(pieces)
+    assert first.startswith(_SIGNATURE)
+    assert len(first) >= _HEADER_END
+    yield first[:_HEADER_END] + chunk + first[_HEADER_END:]
+    yield from pieces
 
 
-def _chunk(keyword: str, text: str) -> bytes:
-    """Of the older kind, which every program reads, wherever its encoding has all characters of the text."""
+def text_chunk(keyword: str, text: str) -> bytes:
+    """A chunk of the older kind, which every program reads, wherever its encoding has all of the text."""
     text = text.replace("\0", "")  # ends a field
     try:
         kind, data = b"tEXt", keyword.encode("latin-1") + b"\0" + text.encode("latin-1")

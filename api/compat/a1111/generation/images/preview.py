@@ -1,6 +1,5 @@
 """The image that a job's latest preview shows, as this API's clients expect it: in the size of the result."""
 
-import base64
 import io
 
 from PIL import Image
@@ -14,8 +13,8 @@ from shared.jobs.record import Job
 _SIZE = 512, 512
 
 
-def current_image(job: Job, services: Services) -> str | None:
-    """The latest preview, which has one pixel for each latent; a PNG in base64, or ``None``."""
+def current_image(job: Job, services: Services) -> bytes | None:
+    """The latest preview, which has one pixel for each latent; a PNG, or ``None``."""
     preview = latest_preview(services.control, job.id)
     if preview is None:
         return None
@@ -24,9 +23,9 @@ def current_image(job: Job, services: Services) -> str | None:
     return services.offload(lambda: _enlarged(png, size))
 
 
-def _enlarged(png: bytes, size: tuple[int, int]) -> str:
+def _enlarged(png: bytes, size: tuple[int, int]) -> bytes:
     with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
         enlarged = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     file = io.BytesIO()
     enlarged.save(file, "PNG", compress_level=1)
-    return base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
