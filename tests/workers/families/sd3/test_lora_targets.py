@@ -51,6 +51,18 @@ def test_a_patched_model_has_the_weights_that_diffusers_fuses(pipe: Any, tmp_pat
     pipelines.check_equal(ours, theirs, base)
 
 
+def test_alphas_beside_peft_names_count_although_diffusers_fails_on_them(pipe: Any, tmp_path: Path) -> None:
+    shapes = linears(pipe.transformer, "attn2", "norm1.linear")
+    named = peft(shapes, "transformer.", alpha=".alpha")
+    factor = pipelines.ALPHA / pipelines.RANK
+    scaled = {key: tensor * (factor if "lora_B" in key else 1) for key, tensor in named.items()}
+    baked = {key: tensor for key, tensor in scaled.items() if not key.endswith(".alpha")}
+    base = weights_of(pipelines.parts_of(pipe, PARTS))
+    ours = pipelines.by_us(pipe, sd3_lora_targets, pipelines.write(tmp_path / "named", named), 0.7, PARTS)
+    theirs = pipelines.by_diffusers(pipe, pipelines.write(tmp_path / "baked", baked), 0.7, PARTS[:1])
+    pipelines.check_equal(ours, base | theirs, base)
+
+
 @pytest.mark.parametrize("form", ["kohya", "ComfyUI", "PEFT"])
 @pytest.mark.parametrize("model", ["3.5 medium", "3 medium"])
 def test_stabilitys_names_change_what_its_conversion_changes(tmp_path: Path, model: str, form: str) -> None:
