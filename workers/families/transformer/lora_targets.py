@@ -44,7 +44,7 @@ Layers = Mapping[str, str | tuple[str, ...]]
 OriginalModules = Callable[[nn.Module], Iterable[OriginalModule]]
 
 
-def _no_original_modules(transformer: nn.Module) -> Iterable[OriginalModule]:
+def same_names(transformer: nn.Module) -> Iterable[OriginalModule]:
     """Of authors whose names are diffusers'."""
     return ()
 
@@ -54,7 +54,7 @@ class TransformerLoraTargets:
     """See `LoraTargets`; one part is ``transformer``."""
 
     parts: Mapping[str, nn.Module]
-    original_modules: OriginalModules = _no_original_modules
+    original_modules: OriginalModules
     #: The parts of text encoders by what stands before their modules' names, but for the part itself.
     text_encoders: Mapping[str, str] = field(default_factory=dict)
 
