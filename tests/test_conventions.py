@@ -58,6 +58,7 @@ SEVERAL_MODULES = {
     "tests/workers/lora/formats/test_trainer_names.py",
     "tests/workers/lora/test_patch_switches.py",
     "tests/workers/lora/test_sdxl.py",
+    "tests/workers/families/sd3/test_split.py",
     "tests/workers/runtime/celery_worker/test_celery_worker.py",
     "tests/workers/transport/test_servers.py",
     "tests/workers/unet/controlnet/test_backends.py",

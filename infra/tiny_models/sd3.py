@@ -11,10 +11,12 @@ from diffusers import (
 
 from infra.tiny_models.text_encoders import clip_text_encoder, t5_encoder
 from infra.tiny_models.tokenizers import clip_tokenizer, t5_tokenizer
-from infra.tiny_models.vaes import CHANNELS, image_vae
+from infra.tiny_models.vaes import image_vae
 from infra.tiny_models.weights import randomize
 
 CLIP_WIDTH, T5_WIDTH = 16, 40
+#: diffusers' pipeline for masks takes no other number.
+CHANNELS = 16
 _SIZE: dict[str, Any] = {
     "sample_size": 16,
     "patch_size": 2,
@@ -61,7 +63,7 @@ def make_sd3(
     tokenizer_3 = t5_tokenizer() if with_t5 else None
     pipe = StableDiffusion3Pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=image_vae(1.5305, 0.0609, seed),
+        vae=image_vae(1.5305, 0.0609, seed, channels=CHANNELS),
         text_encoder=clip_text_encoder(tokenizer, CLIP_WIDTH, projected=True, seed=seed),
         tokenizer=tokenizer,
         text_encoder_2=clip_text_encoder(tokenizer_2, CLIP_WIDTH, projected=True, seed=seed + 1),

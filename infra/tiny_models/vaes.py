@@ -9,7 +9,9 @@ from infra.tiny_models.weights import randomize
 CHANNELS = 4
 
 
-def image_vae(scaling_factor: float, shift_factor: float | None, seed: int = 0) -> Any:
+def image_vae(
+    scaling_factor: float, shift_factor: float | None, seed: int = 0, *, channels: int = CHANNELS
+) -> Any:
     """Flux's, Stable Diffusion 3's and Z-Image's: latents are scaled and shifted; without a shift SDXL's."""
     vae = AutoencoderKL(
         block_out_channels=(8,) * 4,
@@ -17,7 +19,7 @@ def image_vae(scaling_factor: float, shift_factor: float | None, seed: int = 0) 
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
         norm_num_groups=4,
-        latent_channels=CHANNELS,
+        latent_channels=channels,
         sample_size=64,
         scaling_factor=scaling_factor,
         shift_factor=shift_factor,

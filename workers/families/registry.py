@@ -7,6 +7,7 @@ from shared.families.unet import SD1, SD2, SDXL
 from workers.families.base import Family
 from workers.families.flux.loading import FLUX_FAMILY
 from workers.families.qwen_image.loading import QWEN_IMAGE_FAMILY
+from workers.families.sd3.loading import SD3_FAMILY
 from workers.families.unet.loading import UNetFamily
 from workers.model_checks.weight_files import Unloadable
 
@@ -14,6 +15,7 @@ BUILT_IN: tuple[Family, ...] = (
     *(UNetFamily(facts) for facts in (SD1, SD2, SDXL)),
     FLUX_FAMILY,
     QWEN_IMAGE_FAMILY,
+    SD3_FAMILY,
 )
 _families: dict[str, Family] = {family.facts.name: family for family in BUILT_IN}
 

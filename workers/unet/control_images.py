@@ -16,7 +16,10 @@ from workers.unet.output.images import sha256
 
 
 class ControlImage(NamedTuple):
-    """A control image: the hash of its PNG in the image bucket, and its pixels as a ControlNet takes them."""
+    """A control image: the hash of its PNG in the image bucket, and what a ControlNet takes of it.
+
+    In the host's memory: it is published there, and fetched by whoever computes the ControlNet.
+    """
 
     sha256: str
     control: Tensor  # see `BaseModel.control_inputs`
@@ -40,7 +43,7 @@ def read_control_images(context: AttemptContext) -> list[ControlImage]:
         names.append(name)
     configs = [context.worker.controlnet_configs.config(one.name, model) for one in spec.controlnets]
     controls = model.control_inputs(spec, pixels, configs, context.generators)
-    return [ControlImage(name, control) for name, control in zip(names, controls, strict=True)]
+    return [ControlImage(name, control.cpu()) for name, control in zip(names, controls, strict=True)]
 
 
 def _read(controlnet: ControlNetSpec, images: Bucket, tenant: str) -> tuple[str, bytes]:

@@ -140,7 +140,7 @@ class NoisePredictorFactory:
         """
         context, spec = self._context, self._context.spec
         controlnets = ControlNetClient(context, branch, self._first_residual)
-        images = [image.control for image in self._images]
+        images = [self._part_of(image.control, branch) for image in self._images]
         is_both = branch is CFGBranch.BOTH
         if is_both and images:
             self._first_residual.start()
@@ -154,6 +154,14 @@ class NoisePredictorFactory:
             is_double = asked is CFGBranch.BOTH and model.guidance(spec).is_guided
             controlnets.attach(spec.num_images * (2 if is_double else 1))
         return NoisePredictor(context, controlnets, branch)
+
+    def _part_of(self, control: Tensor, branch: CFGBranch) -> Tensor:
+        """Of what was sampled for each row of the whole batch, the rows that ``branch`` asks for."""
+        model, spec = self._context.model, self._context.spec
+        if len(control) != 2 * spec.num_images:
+            return control
+        asked = model.controlnet_branch(branch, guess_mode=spec.guess_mode)
+        return control[model.guidance(spec).rows(asked, len(control))]
 
     @property
     def control_maps(self) -> list[str]:

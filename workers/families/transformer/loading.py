@@ -17,7 +17,7 @@ from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource, hash_controlnet
 from workers.families.text_encoder_weights import TextEncoderWeights, drop_weights
 from workers.families.transformer.controlnet import TransformerControlNet
-from workers.families.transformer.model import LoadedWeights, TransformerModel
+from workers.families.transformer.model import LoadedWeights, TransformerModel, modules_of
 from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files, read_json
 from workers.runtime.finite import find_non_finite
@@ -48,7 +48,7 @@ class TransformerFamily(ABC):
     def load_model(self, source: ModelSource) -> TransformerModel:
         """See `Family`."""
         pipe = self._load_pipeline(source)
-        parts = {part: getattr(pipe, part) for part in self.facts.parts}
+        parts = modules_of(pipe, self.facts)
         self._check(pipe, parts)
         for part in parts.values():
             part.eval().requires_grad_(False)
@@ -104,7 +104,7 @@ class TransformerFamily(ABC):
         weights = {"dtype": source.dtype, "variant": options.variant, "use_safetensors": True}
         modules = {}
         for part in self.facts.parts:
-            if part in encoders:
+            if part in self.facts.tokenizers:
                 continue
             kind = _class_of(diffusers, folder, part)
             try:
@@ -116,12 +116,16 @@ class TransformerFamily(ABC):
                 raise Unloadable(f"{part}: {error}") from error
         if options.vae_dtype is not None:
             modules["vae"].to(getattr(torch, options.vae_dtype))
-        return self.pipeline.from_pretrained(folder, **encoders, **modules)
+        absent = [part for part in self.facts.optional_parts if part not in encoders]
+        nothing = dict.fromkeys([*absent, *(self.facts.tokenizers[part] for part in absent)])
+        return self.pipeline.from_pretrained(folder, **encoders, **modules, **nothing)
 
     def _check(self, pipe: Any, parts: Mapping[str, nn.Module]) -> None:
         self.check_pipeline(pipe)
         _check_whole(parts)
         for part, tokenizer in self.facts.tokenizers.items():
+            if part not in parts:
+                continue
             backend = getattr(pipe, tokenizer).backend_tokenizer.to_str()
             check_backend(tokenizer, backend, getattr(pipe, part).config.to_dict())
 
@@ -162,7 +166,8 @@ def _load_text_encoders(
 ) -> dict[str, Any]:
     """The text encoders of a folder: transformers makes up weights that are missing, and only logs it."""
     encoders = {}
-    for part in facts.tokenizers:
+    parts = facts.parts_of(read_json(Path(folder), "model_index.json"))
+    for part in (part for part in parts if part in facts.tokenizers):
         own = has_files(Path(folder, part), "model", options.variant)
         encoders[part], loading = _class_of(transformers, folder, part).from_pretrained(
             folder,

@@ -41,10 +41,10 @@ class TransformerModel(BaseModel):
     def __init__(
         self, name: str, facts: FamilyFacts, pipe: Any, loaded: LoadedWeights = UNKNOWN_WEIGHTS
     ) -> None:
-        parts = {part: getattr(pipe, part) for part in facts.parts}
+        parts = modules_of(pipe, facts)
         super().__init__(name, facts, parts, loaded.switches, loaded.sha256)
         self.pipe = pipe
-        self.text_encoders = {part: parts[part] for part in facts.tokenizers}
+        self.text_encoders = {part: parts[part] for part in facts.tokenizers if part in parts}
         self.text_weights_sha256 = loaded.text_sha256 or weights_sha256(self.text_encoders)
         self.denoiser = parts[facts.denoiser]
         # Images and control images alike, in -1..1: the families' pipelines have one processor for both.
@@ -153,6 +153,11 @@ class TransformerModel(BaseModel):
     @property
     def _configured(self) -> Mapping[str, Any]:
         return {part: module for part, module in self.parts.items() if part not in self.text_encoders}
+
+
+def modules_of(pipe: Any, facts: FamilyFacts) -> dict[str, Any]:
+    """The parts of a pipeline that are there, by name."""
+    return {part: module for part in facts.parts if (module := getattr(pipe, part)) is not None}
 
 
 def repeated(texts: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:

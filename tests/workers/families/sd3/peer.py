@@ -1,0 +1,91 @@
+"""The same job of Stable Diffusion 3 as a user of diffusers writes it."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from PIL import Image
+
+from shared.catalog.schedulers import SCHEDULERS
+from shared.jobs.spec import JobSpec
+from tests.diffusers_peer import CONTROL, mask_image, source_image
+from tests.workers.families.transformer.world import Decoded, TransformerWorld, decoded
+
+
+def theirs(world: TransformerWorld, spec: JobSpec) -> Decoded:
+    """What diffusers' pipeline generates with the models of the worker.
+
+    Its pipeline for masks forgets the VAE's ``shift_factor`` at the end: its latents are decoded as those of
+    all others.
+    """
+    with world.models(spec) as (pipe, controlnets):
+        peer = _assemble(pipe, controlnets, spec)
+        options = {**_options(spec), **_control_options(spec, len(controlnets))}
+        known = inspect.signature(peer.__call__).parameters
+        torch.manual_seed(spec.image_seeds[0])  # what control latents are sampled with
+        given = {name: options[name] for name in options if name in known}
+        if spec.mask_image is None:
+            with decoded(pipe.vae) as latents:
+                images = peer(**given).images
+        else:
+            last = peer(**given, output_type="latent").images
+            config = pipe.vae.config
+            with decoded(pipe.vae) as latents, torch.inference_mode():
+                pixels = pipe.vae.decode(last / config.scaling_factor + config.shift_factor).sample
+            images = peer.image_processor.postprocess(pixels)
+    return Decoded([np.asarray(image, dtype=np.int16) for image in images], latents)
+
+
+def _assemble(pipe: Any, controlnets: Sequence[Any], spec: JobSpec) -> Any:
+    mode = "" if spec.image is None else "Img2Img" if spec.mask_image is None else "Inpaint"
+    name = f"StableDiffusion3{'ControlNet' if controlnets else mode}Pipeline"
+    parts = {part: module for part, module in pipe.components.items() if part != "scheduler"}
+    if controlnets:
+        multi = diffusers.SD3MultiControlNetModel
+        parts["controlnet"] = controlnets[0] if len(controlnets) == 1 else multi(list(controlnets))
+    kind = SCHEDULERS[spec.scheduler]
+    shift = {} if spec.shift is None else {"shift": spec.shift}
+    scheduler = getattr(diffusers, kind.name).from_config(pipe.scheduler.config, **kind.options, **shift)
+    peer = getattr(diffusers, name)(scheduler=scheduler, **parts)
+    peer.set_progress_bar_config(disable=True)
+    return peer
+
+
+def _options(spec: JobSpec) -> dict[str, Any]:
+    """Every option of any pipeline; each takes those that it knows."""
+    generators = [torch.Generator().manual_seed(seed) for seed in spec.image_seeds]
+    fields = ("prompt", "prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
+    options: dict[str, Any] = {field: getattr(spec, field) for field in fields}
+    options |= {
+        "width": spec.width,
+        "height": spec.height,
+        "num_inference_steps": spec.num_inference_steps,
+        "sigmas": spec.sigmas,
+        "guidance_scale": spec.guidance_scale,
+        "num_images_per_prompt": spec.num_images,
+        "generator": generators if len(generators) > 1 else generators[0],
+        "max_sequence_length": spec.max_sequence_length or 256,
+        "clip_skip": spec.clip_skip,
+        "mu": spec.mu,
+        "strength": spec.strength,
+    }
+    if spec.image is not None:
+        options["image"] = source_image()
+    if spec.mask_image is not None:
+        options["mask_image"] = mask_image()
+    return options
+
+
+def _control_options(spec: JobSpec, count: int) -> dict[str, Any]:
+    if not count:
+        return {}
+    options = {
+        "control_image": [Image.open(CONTROL).convert("RGB")] * count,
+        "controlnet_conditioning_scale": [one.conditioning_scale for one in spec.controlnets],
+        "control_guidance_start": [one.guidance_start for one in spec.controlnets],
+        "control_guidance_end": [one.guidance_end for one in spec.controlnets],
+    }
+    return {name: value[0] if count == 1 else value for name, value in options.items()}

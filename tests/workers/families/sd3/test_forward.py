@@ -1,0 +1,154 @@
+"""Stable Diffusion 3's forward and its ControlNets', of real depths, held against diffusers', bit for bit."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from shared.errors import ControlNetFailed
+from shared.families.sd3 import SD3
+from tests.tiny_transformers import make_sd3, make_sd3_controlnet
+from workers.families.sd3.conditioning import SD3Conditioning
+from workers.families.sd3.controlnet import SD3ControlNet
+from workers.families.sd3.forward import staged_forward
+from workers.families.staged_forward import run_to_end
+from workers.families.transformer.controlnet import TransformerControlNetForward
+
+ROWS, HEIGHT, WIDTH, TEXT = 2, 12, 16, 5
+#: Base models by name, and ControlNets as people have them: kind, layers, and how many residuals are read.
+BASES: dict[str, dict[str, Any]] = {
+    "3 medium": {"layers": 24, "qk_norm": False},
+    "3.5 medium": {"layers": 24, "dual_attention": True},
+    "3.5 large": {"layers": 38},
+}
+NETS = [
+    ("3 medium", "medium", 6, 6),
+    ("3 medium", "medium", 23, 22),
+    ("3.5 medium", "medium", 12, 12),
+    ("3.5 large", "large", 19, 19),
+    ("3.5 large", "medium", 11, 11),
+]
+
+
+@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=str)
+def bases(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {name: make_sd3(**options).transformer.to(request.param) for name, options in BASES.items()}
+
+
+class Step:
+    """What both are given."""
+
+    def __init__(self, transformer: Any) -> None:
+        self.dtype, config = transformer.dtype, transformer.config
+        self.x = self._random(1, ROWS, config.in_channels, HEIGHT, WIDTH)
+        self.control = self._random(2, *self.x.shape)
+        self.t = torch.tensor(731.25)
+        self.conditioning = SD3Conditioning(
+            self._random(3, ROWS, TEXT, config.joint_attention_dim),
+            self._random(4, ROWS, config.pooled_projection_dim),
+        )
+
+    def _random(self, seed: int, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(self.dtype)
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of diffusers' forwards."""
+        return {
+            "hidden_states": self.x,
+            "timestep": self.t.expand(ROWS),
+            "encoder_hidden_states": self.conditioning.embeddings,
+            "pooled_projections": self.conditioning.pooled,
+            "return_dict": False,
+        }
+
+
+def has_bits(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a, b) and bool(a.isfinite().all()) and float(a.float().std()) > 0
+
+
+def make_net(transformer: Any, kind: Any, layers: int, **options: Any) -> SD3ControlNet:
+    model = make_sd3_controlnet(kind, layers=layers, **options).to(transformer.dtype)
+    if model.pos_embed is None:  # as the pipeline does
+        model.pos_embed = model._get_pos_embed_from_transformer(transformer).to(transformer.dtype)
+    return SD3ControlNet("net", model, SD3, transformer.config)
+
+
+def residuals(net: SD3ControlNet, step: Step) -> TransformerControlNetForward:
+    prepared = net.prepare(step.conditioning.controlnet_inputs)
+    return net.forward(step.x, step.t.expand(ROWS), prepared, net.embed(step.control, ROWS))
+
+
+@pytest.mark.parametrize("base", BASES)
+@torch.inference_mode()
+def test_a_forward_that_nothing_guides_is_diffusers_forward(bases: dict[str, Any], base: str) -> None:
+    transformer = bases[base]
+    step = Step(transformer)
+    forward = staged_forward(transformer, step.x, step.t, step.conditioning, None)
+    assert has_bits(run_to_end(forward, next(forward), None), transformer(**step.options())[0])
+
+
+@pytest.mark.parametrize("is_zeroed", [True, False])
+@pytest.mark.parametrize(("base", "kind", "layers", "read"), NETS)
+@torch.inference_mode()
+def test_a_guided_forward_is_diffusers_forward(
+    bases: dict[str, Any], base: str, kind: str, layers: int, read: int, is_zeroed: bool
+) -> None:
+    transformer = bases[base]
+    step = Step(transformer)
+    net = make_net(transformer, kind, layers, force_zeros_for_pooled_projection=is_zeroed)
+    assert len(net.order) == read
+    # Given that each residual is computed when the base model asks for it, and not before
+    log: list[str] = []
+    computed = residuals(net, step)
+
+    def residual(index: int) -> Tensor:
+        made, found = next(computed)
+        log.append(f"asked for {index}, computed {made}")
+        return net.scale(found, made, 0.7, guess_mode=False)
+
+    plan = SD3.control_plan(net.model.config, transformer.config)
+    forward = staged_forward(transformer, step.x, step.t, step.conditioning, plan)
+    ours = run_to_end(forward, next(forward), residual)
+    assert log == [f"asked for {index}, computed {index}" for index in net.order]
+    # Then diffusers, which runs one after the other, comes to the same
+    given = step.options()
+    if net.model.context_embedder is None:
+        given["encoder_hidden_states"] = None
+    if is_zeroed:
+        given["pooled_projections"] = torch.zeros_like(step.conditioning.pooled)
+    theirs = net.model(controlnet_cond=step.control, conditioning_scale=0.7, **given)[0]
+    assert has_bits(ours, transformer(block_controlnet_hidden_states=theirs, **step.options())[0])
+    assert not has_bits(ours, transformer(**step.options())[0])
+
+
+@torch.inference_mode()
+def test_a_residual_that_no_block_reads_is_not_computed(bases: dict[str, Any]) -> None:
+    transformer = bases["3 medium"]
+    step, net = Step(transformer), make_net(transformer, "medium", 23)
+    ran: list[int] = []
+    for i, block in enumerate(net.model.transformer_blocks):
+        block.register_forward_hook(lambda *_, i=i: ran.append(i))
+    computed = list(residuals(net, step))
+    assert ran == [index for index, _ in computed] == list(range(22))
+
+
+@torch.inference_mode()
+def test_rows_that_are_dropped_before_the_first_residual_change_no_other(bases: dict[str, Any]) -> None:
+    transformer = bases["3.5 medium"]
+    if transformer.dtype != torch.float32:
+        pytest.skip("the batch size changes the last bits of others")
+    step, net = Step(transformer), make_net(transformer, "medium", 12)
+    kept = residuals(net, step)
+    kept.select_rows(torch.tensor([False, True]))
+    for (index, whole), (same, row) in zip(residuals(net, step), kept, strict=True):
+        assert index == same
+        torch.testing.assert_close(row, whole[1:], rtol=1e-4, atol=1e-5)
+
+
+def test_a_control_mode_is_refused_by_name(bases: dict[str, Any]) -> None:
+    transformer = bases["3.5 medium"]
+    step, net = Step(transformer), make_net(transformer, "medium", 12)
+    prepared = net.prepare(step.conditioning.controlnet_inputs)
+    with pytest.raises(ControlNetFailed, match="'net' is no union"):
+        net.forward(step.x, step.t.expand(ROWS), prepared, step.control, 1)

@@ -1,0 +1,49 @@
+"""Loads base models and ControlNets of Stable Diffusion 3."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from diffusers import SD3ControlNetModel, StableDiffusion3Pipeline
+
+from shared.families.base import Config
+from shared.families.sd3 import SD3
+from workers.families.base import ModelSource
+from workers.families.base_controlnet import ControlNetSource
+from workers.families.sd3.controlnet import SD3ControlNet
+from workers.families.sd3.model import SD3Model
+from workers.families.sd3.pos_embed import load_pos_embed
+from workers.families.transformer.loading import TransformerFamily
+from workers.families.transformer.model import LoadedWeights
+from workers.model_checks.weight_files import Unloadable
+
+
+@dataclass(frozen=True)
+class SD3Family(TransformerFamily):
+    """See `TransformerFamily`."""
+
+    def check_pipeline(self, pipe: Any) -> None:
+        """See `TransformerFamily`: those trained to inpaint take the channels of a mask and an image."""
+        taken, own = pipe.transformer.config.in_channels, pipe.vae.config.latent_channels
+        if taken != own:
+            raise Unloadable(f"its transformer takes {taken} channels, its latents have {own}")
+        if pipe.vae.config.shift_factor is None:
+            raise Unloadable("its VAE has no shift_factor")
+
+    def make_model(self, source: ModelSource, pipe: Any, loaded: LoadedWeights) -> SD3Model:
+        """See `TransformerFamily`."""
+        return SD3Model(source.name, pipe, loaded)
+
+    def make_controlnet(
+        self, source: ControlNetSource, model: Any, base: Config, sha256: str
+    ) -> SD3ControlNet:
+        """See `TransformerFamily`; one of SD3.5 large's kind is given a layer of its base model."""
+        if extra := model.config.extra_conditioning_channels:
+            raise Unloadable(f"it was trained to inpaint ({extra} more channels): that is not served")
+        if model.pos_embed is None:
+            assert source.base is not None, "its config has been read"
+            layer = load_pos_embed(source.base, model.inner_dim, source.dtype)
+            model.pos_embed = layer.to(source.device)
+        return SD3ControlNet(source.name, model, self.facts, base, sha256)
+
+
+SD3_FAMILY = SD3Family(SD3, StableDiffusion3Pipeline, SD3ControlNetModel)
