@@ -154,7 +154,7 @@ def test_what_it_can_do_is_accepted(
 def test_a_lora_of_another_family_is_refused_at_submit(transformers: Services) -> None:
     name = "double_blocks.0.img_attn.qkv"
     file = safetensors({f"{name}.lora_A.weight": [4, 32], f"{name}.lora_B.weight": [96, 4]})
-    transformers.loras.put("style.safetensors", file)
+    transformers.loras.put("style.safetensors", file, content_type="application/octet-stream")
     assert job(transformers, loras=[{"name": "style"}]).loras[0].name == "style"
     refused = refusal(transformers, model="sd3", loras=[{"name": "style"}])
     assert refused.field == "loras.0.name"
