@@ -34,7 +34,16 @@ def test_a_queued_job_of_the_old_version_is_claimed_as_it_was_stored(jobs: JobSt
         controlnet["map"] = controlnet.pop("control_map", controlnet.get("map"))
     later = {name: read.pop(name) for name in read.keys() - stored.keys()}
     assert read == stored
-    assert later == {"output_format": "png", "output_quality": None, "prompt_syntax": "plain"}
+    assert later == {
+        "output_format": "png",
+        "output_quality": None,
+        "prompt_syntax": "plain",
+        **dict.fromkeys(("prompt_3", "negative_prompt_3", "true_cfg_scale", "max_sequence_length")),
+        "shift": None,
+        "mu": None,
+        "cfg_normalization": 0.0,
+        "cfg_truncation": 1.0,
+    }
 
 
 def test_a_control_map_of_the_old_version_is_kept(jobs: JobStore, control: Redis) -> None:
