@@ -45,7 +45,7 @@ class ControlNetTraits(NamedTuple):
     residuals: tuple[int, ...] = ()
     #: How the residuals spread over the base model's blocks, for people; only those of one are summed right.
     layout: str = ""
-    #: It was trained to inpaint: beside the control image it is shown a mask.
+    #: It was trained to inpaint: beside the control image it is shown a mask. Such are not served.
     takes_mask: bool = False
 
 

@@ -55,9 +55,12 @@ def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> 
         path = locate(catalog, entry.source)
         check_controlnet_source(name, path, entry.variant)
         with _named(f"ControlNet {name!r} ({path})"):
-            facts = family_of_controlnet(read_json(path, "config.json")) if path.is_dir() else None
+            config = read_json(path, "config.json") if path.is_dir() else {}
+            facts = family_of_controlnet(config) if config else None
             if facts is not None:
                 _check_engine(facts, entry.engine)
+                if facts.controlnet_traits(config).takes_mask:
+                    raise Unloadable("it was trained to inpaint, with a mask: that is not served")
 
 
 def check_model_source(name: str, path: Path, options: LoadOptions | None = None) -> None:

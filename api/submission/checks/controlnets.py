@@ -19,7 +19,7 @@ def check_controlnets(request: JobRequest, services: Services, model: str) -> bo
         _check_fit(controlnet, services, model, field=f"controlnets.{i}.name")
         traits = services.families.controlnet(controlnet.name)
         _check_mode(controlnet, traits, field=f"controlnets.{i}.control_mode")
-        _check_mask(controlnet, traits, request, field=f"controlnets.{i}.name")
+        _check_mask(controlnet, traits, field=f"controlnets.{i}.name")
         _check_sum(request, services, i)
         guess_mode |= i == 0 and traits is not None and traits.global_pooling
     if guess_mode and not request.controlnets:
@@ -68,11 +68,9 @@ def _check_number(request: JobRequest, services: Services, model: str) -> None:
         raise InvalidRequest(detail, field="controlnets")
 
 
-def _check_mask(
-    controlnet: ControlNetRequest, traits: ControlNetTraits | None, request: JobRequest, *, field: str
-) -> None:
-    if traits is not None and traits.takes_mask and request.mask_image is None:
-        detail = f"ControlNet {controlnet.name!r} was trained to inpaint: it needs an image and a mask_image"
+def _check_mask(controlnet: ControlNetRequest, traits: ControlNetTraits | None, *, field: str) -> None:
+    if traits is not None and traits.takes_mask:
+        detail = f"ControlNet {controlnet.name!r} was trained to inpaint, with a mask: that is not served"
         raise InvalidRequest(detail, field=field)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.catalog.catalog import read_catalog
-from shared.catalog.entries import LoadOptions
+from shared.catalog.entries import ControlNetEntry, LoadOptions
 from shared.errors import ModelFailed
 from workers.model_checks.source import (
     check_controlnet_entry,
@@ -321,6 +321,14 @@ def test_a_source_of_another_kind_is_refused_by_what_it_is(
     assert "it is a base model" in refusal(
         check_controlnet_source, checkpoint(tmp_path / "m.safetensors", *SD1)
     )
+
+
+def test_a_controlnet_that_was_trained_to_inpaint_is_refused(controlnet: Path, tmp_path: Path) -> None:
+    config = {"_class_name": "SD3ControlNetModel", "extra_conditioning_channels": 1}
+    (controlnet / "config.json").write_text(json.dumps(config))
+    entry = ControlNetEntry(source=controlnet.name, model="m")
+    with pytest.raises(ModelFailed, match="it was trained to inpaint, with a mask: that is not served"):
+        check_controlnet_entry("m", entry, controlnet.parent / "catalog.toml")
 
 
 def test_the_files_of_a_controlnet_are_checked(controlnet: Path, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ IMAGE = {"image": base64_of(image_file((96, 96)))}
         (["flux-union"], {}, "controlnets.0.control_mode", ["0 to 9"]),
         (["qwen-net", "qwen-other"], {"model": "qwen"}, "controlnets", ["qwen-net, qwen-other"]),
         (["z-net", "z-net"], {"model": "z"}, "controlnets", ["at most 1"]),
-        (["sd3-mask"], {"model": "sd3"}, "controlnets.0.name", ["a mask_image"]),
+        (["sd3-mask"], {"model": "sd3"}, "controlnets.0.name", ["trained to inpaint", "not served"]),
         (["z-net"], {"model": "z", **IMAGE}, "controlnets", ["from texts alone"]),
         ([], {"width": 1000}, "width", ["multiple of 16"]),
         ([], {"clip_skip": 1}, "clip_skip", ["take clip_skip", "model 'flux' is Flux.1"]),
