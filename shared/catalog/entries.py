@@ -87,6 +87,7 @@ class ControlNetEntry(Entry):
     family: Family | None = None
     dtype: Dtype | None = None
     variant: str | None = None
+    config: str | None = None  # of a single file: a folder with its config.json
     engine: EngineName = "eager"
     memory_format: MemoryFormat = "contiguous"
 

@@ -70,7 +70,8 @@ class ModelFamilies:
 
     def controlnet_config(self, name: str) -> dict[str, Any] | None:
         """The config of a ControlNet."""
-        return self._read(self._catalog.controlnets[name].source, "config.json")
+        entry = self._catalog.controlnets[name]
+        return self._read(entry.config or entry.source, "config.json")
 
     def incompatibility(self, controlnet: str, model: str) -> str | None:
         """Why a ControlNet cannot guide a base model, as far as that is known."""

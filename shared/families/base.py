@@ -148,6 +148,11 @@ class FamilyFacts(ABC):
         """Whether a single file with weights of these names is a ControlNet of this family."""
         return False
 
+    @property
+    def file_parts(self) -> tuple[str, ...]:
+        """Those of ``parts`` that a single file of a base model holds."""
+        return self.parts
+
     def checkpoint_error(self, names: Sequence[str]) -> str | None:
         """Why such a file cannot be loaded, as the end of a sentence; None: nothing speaks against it."""
         return None

@@ -96,5 +96,6 @@ SD3 = SD3Facts(
     controlnet_modes=frozenset({"text"}),
     transformer_classes=frozenset({"SD3Transformer2DModel"}),
     file_words=("joint_blocks.0.x_block.", "joint_blocks.0.context_block."),
+    diffusers_file_words=("transformer_blocks.0.norm1_context.", "pos_embed.pos_embed", "proj_out."),
     controlnet_file_words=("controlnet_blocks.0.", "pos_embed_input.", "transformer_blocks.0."),
 )

@@ -27,8 +27,10 @@ class TransformerFacts(FamilyFacts):
     #: Class names that its denoiser is saved with.
     transformer_classes: frozenset[str]
     #: Parts of the names of weights in a single file: a ControlNet's has the ``controlnet_file_words``, a
-    #: base model's not all of them, but the ``file_words``, and none of ``other_file_words``.
+    #: base model's not all of them, but the ``file_words`` or, by the names that diffusers gives them, the
+    #: ``diffusers_file_words``, and none of ``other_file_words``.
     file_words: tuple[str, ...]
+    diffusers_file_words: tuple[str, ...] = ()
     other_file_words: tuple[str, ...] = ()
     controlnet_file_words: tuple[str, ...] = ()
     denoiser: str = "transformer"
@@ -49,7 +51,14 @@ class TransformerFacts(FamilyFacts):
         """See `FamilyFacts`; the names are diffusers' or the original ones."""
         others = (*self.other_file_words, *_LORA_WORDS)
         is_controlnet = self.is_family_of_controlnet_file(names)
-        return _have_all(names, self.file_words) and not is_controlnet and not _have_any(names, others)
+        own = (self.file_words, self.diffusers_file_words)
+        is_named = any(words and _have_all(names, words) for words in own)
+        return is_named and not is_controlnet and not _have_any(names, others)
+
+    @property
+    def file_parts(self) -> tuple[str, ...]:
+        """See `FamilyFacts`: the others lie in the folder that the catalog key ``config`` names."""
+        return (self.denoiser,)
 
     def is_family_of_controlnet_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`."""

@@ -24,7 +24,9 @@ _CONTROLNET_WORDS = ("controlnet_cond_embedding.", "input_hint_block.")
 #: What only SDXL's have: where pooled text and sizes enter.
 _SDXL_WORDS = ("add_embedding.", "label_emb.")
 #: What the names of weights of transformers have, and those of a UNet have not.
-_TRANSFORMERS = ("double_blocks.0.img_attn.", "joint_blocks.", ".img_mod.", "context_refiner.")
+_TRANSFORMERS = (
+    "double_blocks.0.img_attn.", "joint_blocks.", ".img_mod.", "context_refiner.", ".norm1_context.",
+)  # fmt: skip
 _REFINER = "it has one text encoder of SDXL's two: refiners are not served"
 
 
@@ -43,15 +45,13 @@ class UNetFacts(FamilyFacts):
 
     def is_family_of_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`; names do not tell SD 2 from SD 1."""
-        is_unet = _begins(names, _FILE_PARTS["UNet"]) and not any(
-            word in name for name in names for word in _TRANSFORMERS
-        )
+        is_unet = _begins(names, _FILE_PARTS["UNet"]) and not _have(names, _TRANSFORMERS)
         return is_unet and _begins(names, _SDXL_ENCODERS) == (self.addition_embed_type is not None)
 
     def is_family_of_controlnet_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`; the names are diffusers' or the original ones."""
-        is_controlnet = any(word in name for name in names for word in _CONTROLNET_WORDS)
-        is_xl = any(word in name for name in names for word in _SDXL_WORDS)
+        is_controlnet = _have(names, _CONTROLNET_WORDS) and not _have(names, _TRANSFORMERS)
+        is_xl = _have(names, _SDXL_WORDS)
         return is_controlnet and is_xl == (self.addition_embed_type is not None)
 
     def checkpoint_error(self, names: Sequence[str]) -> str | None:
@@ -142,6 +142,10 @@ class UNetFacts(FamilyFacts):
 
 def _begins(names: Sequence[str], prefixes: tuple[str, ...]) -> bool:
     return any(name.startswith(prefixes) for name in names)
+
+
+def _have(names: Sequence[str], words: tuple[str, ...]) -> bool:
+    return any(word in name for name in names for word in words)
 
 
 def _pipelines(*names: str) -> frozenset[str]:

@@ -110,7 +110,9 @@ class ControlNetSource:
     variant: str | None = None
     revision: Mapping[str, str] = field(default_factory=dict)  # of a hub id, as diffusers takes it
     memory_format: MemoryFormat = "contiguous"
+    config: str | None = None  # of a single file: a folder with its config
     base: str | None = None  # where its first base model lies: some ControlNets need layers of it
+    base_config: str | None = None  # the folder with the base's configs, if that is a single file
     #: For `hash_controlnet`, before the model moves to the device.
     hash_weights: HashWeights = weights_sha256
 

@@ -21,10 +21,14 @@ def config_reader(catalog: Catalog, settings: Settings) -> ReadConfig:
         entry = catalog.controlnets.get(name)
         if entry is None:
             raise CatalogGone("controlnet", name)
-        if entry.source.endswith(SINGLE_FILE):
-            raise ControlNetFailed(f"ControlNet {name!r} is a single file, which does not tell its layers")
+        source = entry.config or entry.source
+        if source.endswith(SINGLE_FILE):
+            raise ControlNetFailed(
+                f"ControlNet {name!r} is a single file, which does not tell its layers: its catalog"
+                " key config must name a folder with its config.json"
+            )
         try:
-            return read_config(find_source(settings.catalog, entry.source))
+            return read_config(find_source(settings.catalog, source))
         except (OSError, ValueError) as error:
             raise ControlNetFailed(f"the config of ControlNet {name!r} cannot be read: {error}") from error
 

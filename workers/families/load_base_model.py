@@ -102,13 +102,14 @@ def _load(
         facts = _facts_of(source)
         decisive = set(LoadOptions.model_fields) - {"memory_format"}
         given = {"dtype": dtype, **options.model_dump(include=decisive)}
+        beside = [] if options.config is None else [options.config]
         wanted = ModelSource(
             name=name,
             path=source,
             dtype=getattr(torch, dtype),
             device=device,
             options=options,
-            hash_weights=hashes.for_load(source, **given) if hashes else weights_sha256,
+            hash_weights=hashes.for_load(source, *beside, **given) if hashes else weights_sha256,
         )
         return load(facts, wanted)
     except ModelFailed:

@@ -28,7 +28,7 @@ from workers.model_checks.source import check_controlnet_entry, check_controlnet
 from workers.model_checks.weight_files import Unloadable, read_header
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
-from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache
+from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache, HashWeights
 from workers.runtime.weights.loaded import weights_sha256
 from workers.runtime.weights.source import estimate_bytes, find_source, split_revision
 
@@ -44,6 +44,9 @@ def controlnet_cache(
 
     hashes = HashCache(settings.home / HASH_FOLDER)
 
+    def located(source: str | None) -> str | None:
+        return None if source is None else find_source(settings.catalog, source)
+
     def source(name: str) -> tuple[str, str]:
         entry = catalog.controlnets.get(name)
         if entry is None:
@@ -53,9 +56,16 @@ def controlnet_cache(
 
     def load(name: str) -> ControlNet:
         entry = catalog.controlnets[name]
-        base = find_source(settings.catalog, catalog.models[entry.models[0]].source)
         controlnet = load_controlnet(
-            name, *source(name), settings.device, entry.variant, base, hashes, entry.memory_format
+            name,
+            *source(name),
+            settings.device,
+            entry.variant,
+            located(catalog.models[entry.models[0]].source),
+            hashes,
+            entry.memory_format,
+            config=located(entry.config),
+            base_config=located(catalog.models[entry.models[0]].config),
         )
         engine = "graphs" if entry.engine == "compile" and not compiles else entry.engine
         facts = family_of_controlnet(controlnet.model.config)
@@ -63,7 +73,8 @@ def controlnet_cache(
             raise ModelFailed(f"ControlNet {name!r}: {why}")
         controlnet.engines = make_engines(engine, name, find_device(settings.device), settings.home)
         for model in entry.models:
-            _check_fit(controlnet, model, catalog.models[model].source, settings)
+            described = catalog.models[model].config or catalog.models[model].source
+            _check_fit(controlnet, model, described, settings)
         return controlnet
 
     return with_engines(ModelCache(load, memory, lambda name: estimate_bytes(*source(name))), memory)
@@ -92,15 +103,18 @@ def load_controlnet(
     base: str | None = None,
     hashes: HashCache | None = None,
     memory_format: MemoryFormat = "contiguous",
+    *,
+    config: str | None = None,
+    base_config: str | None = None,
 ) -> ControlNet:
     """Load a ControlNet from a diffusers folder, a single file or a hub id; raises `ModelFailed`.
 
     ``base`` is where its first base model lies, for families that need layers of it. Its weights are hashed
-    unless ``hashes`` knows them.
+    unless ``hashes`` knows them. ``config`` and ``base_config`` are folders with the configs of single files.
     """
     hub_id, revision = split_revision(source)
     if Path(source).exists() or (not revision and Path(source).is_absolute()):
-        check_controlnet_source(name, Path(source), variant)
+        check_controlnet_source(name, Path(source), variant, config)
     wanted = ControlNetSource(
         name=name,
         path=hub_id,
@@ -108,9 +122,11 @@ def load_controlnet(
         device=device,
         variant=variant,
         revision=revision,
+        config=config,
         base=base,
+        base_config=base_config,
         memory_format=memory_format,
-        hash_weights=hashes.for_load(source, dtype=dtype, variant=variant) if hashes else weights_sha256,
+        hash_weights=_hashing(hashes, source, config, dtype=dtype, variant=variant),
     )
     try:
         if source.endswith(SINGLE_FILE):
@@ -139,6 +155,11 @@ def read_config(source: str, part: str | None = None) -> Mapping[str, Any]:
     path, revision = split_revision(source)
     config: Mapping[str, Any] = _Config.load_config(path, subfolder=part, **revision)
     return config
+
+
+def _hashing(hashes: HashCache | None, source: str, config: str | None, **options: Any) -> HashWeights:
+    beside = [] if config is None else [config]
+    return weights_sha256 if hashes is None else hashes.for_load(source, *beside, **options)
 
 
 class _Config(ConfigMixin):

@@ -5,7 +5,7 @@ obscure error (a file without a VAE). Here both are refused in one sentence that
 checked when they are loaded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from shared.families.base import FamilyFacts, engine_problem
 from shared.families.registry import (
     controlnet_classes,
     family_of_controlnet,
+    family_of_controlnet_file,
     family_of_file,
     family_of_pipeline,
 )
+from workers.model_checks.quantized import refuse_integers, refuse_quantized_config
 from workers.model_checks.tokenizer import check_tokenizer
 from workers.model_checks.weight_files import Unloadable, has_files, read_header, read_json, weight_files
 
@@ -53,13 +55,15 @@ def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> 
     """Check an entry of the catalog file at ``catalog``; raises `ModelFailed` in one sentence."""
     if not entry.source.startswith(HUB):
         path = locate(catalog, entry.source)
-        check_controlnet_source(name, path, entry.variant)
+        config = None if entry.config is None else str(locate(catalog, entry.config))
+        check_controlnet_source(name, path, entry.variant, config)
         with _named(f"ControlNet {name!r} ({path})"):
-            config = read_json(path, "config.json") if path.is_dir() else {}
-            facts = family_of_controlnet(config) if config else None
+            folder = path if config is None else Path(config)
+            described = read_json(folder, "config.json") if folder.is_dir() else {}
+            facts = family_of_controlnet(described) if described else None
             if facts is not None:
                 _check_engine(facts, entry.engine)
-                if facts.controlnet_traits(config).takes_mask:
+                if facts.controlnet_traits(described).takes_mask:
                     raise Unloadable("it was trained to inpaint, with a mask: that is not served")
 
 
@@ -70,16 +74,23 @@ def check_model_source(name: str, path: Path, options: LoadOptions | None = None
         if path.is_dir():
             _check_folder(path, options.variant)
         else:
-            _check_single_file(path, options.config)
+            _check_single_file(path, options)
 
 
-def check_controlnet_source(name: str, path: Path, variant: str | None = None) -> None:
-    """Check the folder or single file of a ControlNet; raises `ModelFailed` in one sentence."""
+def check_controlnet_source(
+    name: str, path: Path, variant: str | None = None, config: str | None = None
+) -> None:
+    """Check the folder or single file of a ControlNet; raises `ModelFailed` in one sentence.
+
+    ``config``: the folder with the config of a single file.
+    """
     with _named(f"ControlNet {name!r} ({path})"):
         if not path.is_dir():
             names = _read_names(path)
-            if not _holds(names, _OTHERS[_CONTROLNET]) or _holds(names, _OTHERS[_LORA]):
+            if family_of_controlnet_file(names) is None or _holds(names, _OTHERS[_LORA]):
                 raise Unloadable(f"it is {_kind_of(names)}, not a ControlNet")
+            if config is not None:
+                read_json(Path(config), "config.json")
             return
         if (path / "model_index.json").is_file():
             raise Unloadable("it is a base model, not a ControlNet")
@@ -88,8 +99,9 @@ def check_controlnet_source(name: str, path: Path, variant: str | None = None) -
         kind = read_json(path, "config.json").get("_class_name", classes[0])
         if kind not in classes:
             raise Unloadable(f"it is a {kind}: only {' and '.join(classes)} are served")
+        refuse_quantized_config(read_json(path, "config.json"), "it")
         for file in weight_files(path, _STEM, variant):
-            read_header(path, file)
+            refuse_integers("it", read_header(path, file).tensors)
 
 
 def _check_engine(facts: FamilyFacts, engine: str) -> None:
@@ -114,13 +126,17 @@ def _check_folder(path: Path, variant: str | None) -> None:
     facts = _family(index)
     _check_configs(path, facts, index)
     read_json(path, "scheduler/scheduler_config.json")
-    parts = facts.parts_of(index)
+    _check_weights(path, facts, facts.parts_of(index), variant)
+
+
+def _check_weights(path: Path, facts: FamilyFacts, parts: Iterable[str], variant: str | None) -> None:
+    """Check the files of those parts of a folder."""
     stems = {part: _ENCODER_STEM if part in facts.tokenizers else _STEM for part in parts}
     if variant and not any(has_files(path / part, stem, variant) for part, stem in stems.items()):
         raise Unloadable(f"no part of it has files of variant {variant!r}")
     for part, stem in stems.items():
         for file in weight_files(path / part, stem, variant):
-            read_header(path, file)
+            refuse_integers(part, read_header(path, file).tensors)
 
 
 def _family(index: dict[str, Any]) -> FamilyFacts:
@@ -137,6 +153,7 @@ def _family(index: dict[str, Any]) -> FamilyFacts:
 def _check_configs(folder: Path, facts: FamilyFacts, index: dict[str, Any]) -> None:
     for part in facts.parts_of(index):
         config = read_json(folder, f"{part}/config.json")
+        refuse_quantized_config(config, part)
         if part in facts.tokenizers:
             check_tokenizer(folder, facts.tokenizers[part], config)
 
@@ -156,31 +173,47 @@ def _refuse_if_lora(path: Path) -> None:
         raise Unloadable(f"it is {_LORA}")
 
 
-def _check_single_file(path: Path, config: str | None) -> None:
+def _check_single_file(path: Path, options: LoadOptions) -> None:
+    config = options.config
     names = _read_names(path)
     facts = family_of_file(names)
     if facts is None:
         raise Unloadable(f"it is {_kind_of(names)}, not a base model that is served")
     if why := facts.checkpoint_error(names):
         raise Unloadable(why)
-    if config is not None:
-        index = read_json(Path(config), "model_index.json")
-        described = _family(index)
-        if described.parts != facts.parts:
-            raise Unloadable(f"its config folder {config} describes another family")
-        _check_configs(Path(config), described, index)
+    others = [part for part in facts.parts if part not in facts.file_parts]
+    if config is None:
+        if others:
+            lacking = f"it has the {' and the '.join(facts.file_parts)} alone"
+            raise Unloadable(
+                f"{lacking}: its catalog key config must name a folder with {' and '.join(others)}"
+            )
+        return
+    index = read_json(Path(config), "model_index.json")
+    described = _family(index)
+    if (described.parts, described.controlnet_classes) != (facts.parts, facts.controlnet_classes):
+        raise Unloadable(f"its config folder {config} describes another family, {described.label}")
+    _check_configs(Path(config), described, index)
+    if others:
+        read_json(Path(config), "scheduler/scheduler_config.json")
+        there = [part for part in described.parts_of(index) if part in others]
+        _check_weights(Path(config), described, there, options.variant)
 
 
 def _read_names(path: Path) -> list[str]:
     if path.suffix != SINGLE_FILE and path.exists():
         detail = f"is neither a folder nor a {SINGLE_FILE} file; pickled files are not read"
         raise Unloadable(f"{path.name} {detail}")
-    return list(read_header(path.parent, path).tensors)
+    tensors = read_header(path.parent, path).tensors
+    refuse_integers("it", tensors)
+    return list(tensors)
 
 
 def _kind_of(names: list[str]) -> str:
     if family_of_file(names) is not None:
         return _BASE_MODEL
+    if family_of_controlnet_file(names) is not None:
+        return _CONTROLNET
     return next((kind for kind, words in _OTHERS.items() if _holds(names, words)), "something unknown")
 
 

@@ -18,6 +18,7 @@ from workers.families.base_controlnet import ControlNetSource, hash_controlnet
 from workers.families.text_encoder_weights import TextEncoderWeights, drop_weights
 from workers.families.transformer.controlnet import TransformerControlNet
 from workers.families.transformer.model import LoadedWeights, TransformerModel, modules_of
+from workers.families.transformer.single_file import load_single_file
 from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files, read_json
 from workers.runtime.finite import find_non_finite
@@ -82,7 +83,7 @@ class TransformerFamily(ABC):
         """See `Family`."""
         if source.base is None:
             raise Unloadable("its catalog entry names no base model")
-        base = read_denoiser_config(source.base, self.facts.denoiser)
+        base = read_denoiser_config(source.base_config or source.base, self.facts.denoiser)
         model = self._load_controlnet_model(source)
         _check_whole({"controlnet": model})
         sha256 = hash_controlnet(model, source.hash_weights)  # from the host's memory
@@ -93,9 +94,12 @@ class TransformerFamily(ABC):
         of_folder = {"variant": source.variant, "use_safetensors": True}
         kind = self.controlnet_class
         if source.path.endswith(SINGLE_FILE):
-            if not hasattr(kind, "from_single_file"):
-                raise Unloadable("diffusers reads no ControlNet of its family from a single file")
-            return kind.from_single_file(source.path, dtype=source.dtype)
+            if source.config is None:
+                raise Unloadable(
+                    "a single file does not tell its layers: its catalog key config must name a folder with"
+                    " its config.json"
+                )
+            return load_single_file(kind, source.path, source.config, None, source.dtype)
         return kind.from_pretrained(source.path, dtype=source.dtype, **source.revision, **of_folder)
 
     def _load_pipeline(self, source: ModelSource) -> Any:
@@ -109,7 +113,7 @@ class TransformerFamily(ABC):
             kind = _class_of(diffusers, folder, part)
             try:
                 if part == self.facts.denoiser and source.path.endswith(SINGLE_FILE):
-                    modules[part] = _from_single_file(kind, source, part)
+                    modules[part] = load_single_file(kind, source.path, folder, part, source.dtype)
                 else:
                     modules[part] = kind.from_pretrained(folder, subfolder=part, **weights)
             except Exception as error:  # a config can make a library raise anything
@@ -131,9 +135,9 @@ class TransformerFamily(ABC):
 
 
 def read_denoiser_config(source: str, denoiser: str) -> Config:
-    """The config of a base model's denoiser; of a single file without one, diffusers' defaults."""
+    """The config of a base model's denoiser."""
     if source.endswith(SINGLE_FILE):
-        return {}
+        raise Unloadable("its base model is a single file, whose catalog entry names no config")
     if Path(source).is_dir():
         return read_json(Path(source), f"{denoiser}/config.json")
     config: Config = diffusers.ModelMixin.load_config(source, subfolder=denoiser)
@@ -149,16 +153,6 @@ def _folder(source: ModelSource) -> str:
             "a single file has the transformer alone: its catalog key config must name a folder with the rest"
         )
     return source.options.config
-
-
-def _from_single_file(kind: Any, source: ModelSource, part: str) -> Any:
-    return kind.from_single_file(
-        source.path,
-        config=source.options.config,
-        subfolder=part,
-        local_files_only=True,
-        dtype=source.dtype,
-    )
 
 
 def _load_text_encoders(

@@ -102,7 +102,8 @@ class UNetFamily:
         """See `Family`."""
         kind, load = _find_kind(source)
         of_folder = {"variant": source.variant, "use_safetensors": True}
-        options = {} if source.path.endswith(SINGLE_FILE) else of_folder
+        own = {"config": source.config, "local_files_only": True} if source.config else {}
+        options = own if source.path.endswith(SINGLE_FILE) else of_folder
         try:
             model = load(source.path, dtype=source.dtype, **source.revision, **options)
         except NotImplementedError:  # diffusers moves weights that were not in the single file

@@ -42,15 +42,17 @@ class HashCache:
         self._folder = folder
         self._hash_weights = hash_weights
 
-    def for_load(self, source: str, **options: Any) -> HashWeights:
+    def for_load(self, source: str, *beside: str, **options: Any) -> HashWeights:
         """What a load that begins now calls with its modules, before it moves them to a device.
 
-        ``source`` is a result of `find_source`; ``options``, JSON values, are all that the load is given.
+        ``source`` is a result of `find_source`, as is what lies ``beside`` it: a folder with further parts.
+        ``options``, JSON values, are all that the load is given.
         """
-        before = _describe_files(source)
+        sources = (source, *beside)
+        before = _describe_files(sources)
 
         def hash_weights(modules: Mapping[str, nn.Module]) -> str:
-            files = _describe_files(source)
+            files = _describe_files(sources)
             if not files or (before and files != before):  # changed meanwhile: what was read is not known
                 return self._hash_weights(modules)
             path = self._folder / f"{_key(files, options, modules)}.json"
@@ -79,8 +81,8 @@ class HashCache:
                 new.unlink(missing_ok=True)
 
 
-def _describe_files(source: str) -> dict[str, list[int]]:
-    return _describe(map(str, source_files(source)))
+def _describe_files(sources: Iterable[str]) -> dict[str, list[int]]:
+    return _describe(str(file) for source in sources for file in source_files(source))
 
 
 def _describe(paths: Iterable[str]) -> dict[str, list[int]]:

@@ -1,6 +1,8 @@
 """Weights on disk: where their source is, its files, and what they will take once they are loaded."""
 
+import json
 import math
+import re
 from pathlib import Path
 
 import torch
@@ -8,6 +10,11 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 from shared.catalog.entries import HUB, locate
+from shared.families.registry import family_of_file
+
+#: File names of weights up to the first dot or dash: diffusers' and those of transformers.
+_STEMS = ("diffusion_pytorch_model", "model")
+_SHARD = re.compile(r"-\d+-of-\d+")
 
 
 def find_source(catalog: Path, source: str) -> str:
@@ -23,23 +30,56 @@ def split_revision(source: str) -> tuple[str, dict[str, str]]:
     return hub_id, {"revision": revision}
 
 
-def estimate_bytes(source: str, dtype: str, *, without: str | None = None) -> int:
+def estimate_bytes(source: str, dtype: str, *, config: str | None = None, without: str | None = None) -> int:
     """Bytes of a source's weights once they are loaded as ``dtype``; 0 where that cannot be seen from here.
 
-    ``without``: parts of a folder whose names begin so do not count. Of variants that lie side by side
-    (``.fp16.safetensors``) the plain one counts, as in diffusers.
+    How the files store their numbers, in eight bits or sixteen, makes no difference. ``config``: the folder
+    that has the parts which a single file lacks. ``without``: parts whose names begin so do not count.
     """
     path = Path(source)
-    pattern = "*/*.safetensors" if (path / "model_index.json").exists() else "*.safetensors"
-    files = [path] if path.is_file() else sorted(path.glob(pattern)) if path.is_dir() else []
-    unneeded = ("safety_checker", *([without] if without else []))
-    needed = [file for file in files if not file.parent.name.startswith(unneeded)]
-    plain = [file for file in needed if "." not in file.stem] or needed
     itemsize = torch.empty(0, dtype=getattr(torch, dtype)).element_size()
     try:
-        return sum(_count(file) for file in plain) * itemsize
-    except (OSError, SafetensorError):
+        if not path.is_file():
+            return sum(map(_count, _folder_files(path, without))) * itemsize
+        own = _parts_of(path)
+        others = _folder_files(Path(config), without, beside=own) if config and own else []
+        return sum(map(_count, [path, *others])) * itemsize
+    except (OSError, ValueError, SafetensorError):
         return 0  # the load will say what is wrong with it
+
+
+def _parts_of(file: Path) -> tuple[str, ...]:
+    """The parts of a model that a single file holds; none of what is no base model."""
+    with safe_open(file, framework="pt") as opened:
+        facts = family_of_file(list(opened.keys()))
+    return () if facts is None else facts.file_parts
+
+
+def _folder_files(path: Path, without: str | None, beside: tuple[str, ...] = ()) -> list[Path]:
+    """The files that a folder is loaded from; of a base model's, not those of the parts ``beside``."""
+    if not (path / "model_index.json").exists():
+        return _loaded_files(path) if path.is_dir() else []
+    index = json.loads((path / "model_index.json").read_bytes())
+    unneeded = ("safety_checker", *([without] if without else []))
+    parts = [
+        part
+        for part, kind in index.items()
+        if isinstance(kind, list) and kind[:1] != [None] and not part.startswith(unneeded)
+    ]
+    return [file for part in parts if part not in beside for file in _loaded_files(path / part)]
+
+
+def _loaded_files(part: Path) -> list[Path]:
+    """Of a part that is stored in several ways side by side one: as diffusers, the plain one in one file.
+
+    Variants (``.fp16.safetensors``) hold as many numbers, so one of them stands for the others.
+    """
+    files = sorted(file for stem in _STEMS for file in part.glob(f"{stem}*.safetensors"))
+    by_variant: dict[str, list[Path]] = {}
+    for file in files:
+        by_variant.setdefault(_SHARD.sub("", file.stem), []).append(file)
+    found = next((by_variant[name] for name in (*_STEMS, *by_variant) if name in by_variant), [])
+    return [file for file in found if not _SHARD.search(file.stem)] or found
 
 
 def _count(file: Path) -> int:

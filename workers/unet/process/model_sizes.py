@@ -24,5 +24,7 @@ class ModelSizes:
 
     def _estimate_bytes(self, name: str, without: str | None = None) -> int:
         entry = self._catalog.models[name]
-        source = find_source(self._settings.catalog, entry.source)
-        return estimate_bytes(source, entry.dtype, without=without)
+        catalog = self._settings.catalog
+        config = None if entry.config is None else find_source(catalog, entry.config)
+        source = find_source(catalog, entry.source)
+        return estimate_bytes(source, entry.dtype, config=config, without=without)

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from tests.workers.families.qwen_image.peer import theirs
+from tests.workers.families.transformer.two_workers import two_workers
 from tests.workers.families.transformer.world import TransformerWorld
 
 #: The scale of guidance is diffusers' default, 4.
@@ -55,3 +57,20 @@ def test_an_image_and_a_mask_are_taken_as_in_diffusers(
     begins = world.image() if mode == "image" else world.mask()
     spec = world.spec(**{"num_inference_steps": 4, **begins, **changes})
     assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
+@pytest.mark.parametrize("nets", [[], ["two"]], ids=["alone", "with a net"])
+def test_branches_of_an_exact_job_on_two_workers_have_the_bits_of_diffusers(
+    world: TransformerWorld, control: Redis, nets: list[str]
+) -> None:
+    controlnets = [world.control(name) for name in nets]
+    spec = world.spec(
+        num_inference_steps=30, controlnets=controlnets, latent_parallelism="on", num_images=2, **GUIDED
+    )
+    with two_workers(world, control, "base") as pair:
+        job, ours = world.run(spec, pair.worker)
+        assert pair.ended.get(timeout=60) == "released"
+    # Given that the follower has computed a branch, nothing tells the images from diffusers' own
+    assert job.receipt is not None
+    assert job.receipt.spec.split_steps
+    assert ours.has_bits_of(theirs(world, spec))

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import torch
@@ -16,11 +17,19 @@ def test_what_a_controlnet_will_take_is_known_before_it_is_loaded() -> None:
 
 
 def test_of_a_pipelines_files_those_that_are_loaded_count(tmp_path: Path) -> None:
-    (tmp_path / "model_index.json").touch()
-    for name in ("unet/model", "unet/model.fp16", "safety_checker/model", "whole"):
+    parts = {part: ["diffusers", "Part"] for part in ("unet", "vae", "safety_checker")}
+    index = {"_class_name": "Pipeline", **parts, "text_encoder_3": [None, None]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    # Given a part in two ways, one as a variant alone, in shards, and files that belong to no part
+    stem = "diffusion_pytorch_model"
+    counted = ["unet/model", f"vae/{stem}.fp16-00001-of-00002", f"vae/{stem}.fp16-00002-of-00002"]
+    others = ["unet/model.fp16", "unet/model-00001-of-00001", "safety_checker/model", "whole"]
+    others += ["text_encoder_3/model", "text_encoders/model", "unet/lora"]
+    for name in counted + others:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         save_file({"w": torch.zeros(10)}, tmp_path / f"{name}.safetensors")
-    assert estimate_bytes(str(tmp_path), "float32") == 40
+    assert estimate_bytes(str(tmp_path), "float32") == 40 * len(counted)
+    assert estimate_bytes(str(tmp_path), "float32", without="vae") == 40
 
 
 def test_what_cannot_be_seen_takes_nothing_yet(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""Weights of transformers by the names that their own authors' files have: what diffusers converts."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+PREFIX = "model.diffusion_model."
+
+
+def z_image_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a `ZImageTransformer2DModel`: query, key and value are one matrix."""
+    named = {}
+    for name, tensor in weights.items():
+        if ".to_q." in name:
+            parts = [weights[name.replace(".to_q.", f".to_{part}.")] for part in "qkv"]
+            named[name.replace(".to_q.", ".qkv.")] = torch.cat(parts)
+        elif ".to_k." not in name and ".to_v." not in name:
+            named[_replaced(name, _Z_IMAGE)] = tensor
+    return {PREFIX + name: tensor for name, tensor in named.items()}
+
+
+_Z_IMAGE = {
+    "all_final_layer.2-1.": "final_layer.",
+    "all_x_embedder.2-1.": "x_embedder.",
+    ".attention.norm_k.": ".attention.k_norm.",
+    ".attention.norm_q.": ".attention.q_norm.",
+    ".attention.to_out.0.": ".attention.out.",
+}
+
+
+def sd3_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of an `SD3Transformer2DModel`: the same, and shift and scale of the last layers change places."""
+    last = max(int(name.split(".")[1]) for name in weights if name.startswith("transformer_blocks."))
+    swapped = ("norm_out.linear.", f"transformer_blocks.{last}.norm1_context.linear.")
+    named = {}
+    for name, tensor in weights.items():
+        if any(part in name for others in _SD3_FUSED.values() for part in others):
+            continue
+        for first, others in _SD3_FUSED.items():
+            if first in name:
+                tensor = torch.cat([tensor, *(weights[name.replace(first, other)] for other in others)])
+        if name.startswith(swapped):
+            tensor = torch.cat(tensor.chunk(2)[::-1])
+        named[_replaced(name, _SD3)] = tensor
+    return {PREFIX + name: tensor for name, tensor in named.items()}
+
+
+#: The query, and the key and value that follow it in one matrix.
+_SD3_FUSED = {
+    ".attn.to_q.": (".attn.to_k.", ".attn.to_v."),
+    ".attn2.to_q.": (".attn2.to_k.", ".attn2.to_v."),
+    ".attn.add_q_proj.": (".attn.add_k_proj.", ".attn.add_v_proj."),
+}
+_SD3 = {
+    "pos_embed.proj.": "x_embedder.proj.",
+    "pos_embed.pos_embed": "pos_embed",
+    "time_text_embed.timestep_embedder.linear_1.": "t_embedder.mlp.0.",
+    "time_text_embed.timestep_embedder.linear_2.": "t_embedder.mlp.2.",
+    "time_text_embed.text_embedder.linear_1.": "y_embedder.mlp.0.",
+    "time_text_embed.text_embedder.linear_2.": "y_embedder.mlp.2.",
+    "proj_out.": "final_layer.linear.",
+    "norm_out.linear.": "final_layer.adaLN_modulation.1.",
+    "transformer_blocks.": "joint_blocks.",
+    ".attn.to_q.": ".x_block.attn.qkv.",
+    ".attn2.to_q.": ".x_block.attn2.qkv.",
+    ".attn.add_q_proj.": ".context_block.attn.qkv.",
+    ".attn.norm_q.": ".x_block.attn.ln_q.",
+    ".attn.norm_k.": ".x_block.attn.ln_k.",
+    ".attn.norm_added_q.": ".context_block.attn.ln_q.",
+    ".attn.norm_added_k.": ".context_block.attn.ln_k.",
+    ".attn2.norm_q.": ".x_block.attn2.ln_q.",
+    ".attn2.norm_k.": ".x_block.attn2.ln_k.",
+    ".attn.to_out.0.": ".x_block.attn.proj.",
+    ".attn2.to_out.0.": ".x_block.attn2.proj.",
+    ".attn.to_add_out.": ".context_block.attn.proj.",
+    ".norm1.linear.": ".x_block.adaLN_modulation.1.",
+    ".norm1_context.linear.": ".context_block.adaLN_modulation.1.",
+    ".ff.net.0.proj.": ".x_block.mlp.fc1.",
+    ".ff.net.2.": ".x_block.mlp.fc2.",
+    ".ff_context.net.0.proj.": ".context_block.mlp.fc1.",
+    ".ff_context.net.2.": ".context_block.mlp.fc2.",
+}
+
+
+def _replaced(name: str, replacements: Mapping[str, str]) -> str:
+    for old, new in replacements.items():
+        name = name.replace(old, new)
+    return name

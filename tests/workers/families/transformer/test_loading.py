@@ -1,0 +1,210 @@
+"""Transformer models as users have them: in shards, in one file, in eight bits, by older names."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from shared.catalog.entries import LoadOptions, ModelEntry
+from shared.errors import ModelFailed
+from tests.original_names import sd3_names, z_image_names
+from tests.tiny_transformers import make_flux, make_qwen_image
+from tests.workers.unet.specs import spec
+from workers.families.base import BaseModel
+from workers.families.load_base_model import load_entry, load_entry_text_encoders, load_model
+from workers.runtime.weights.source import estimate_bytes
+
+MAKERS: dict[str, Callable[[], Any]] = {"flux": make_flux, "qwen-image": make_qwen_image}
+ORIGINAL_NAMES = {"sd3": sd3_names, "z-image": z_image_names}
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of a family, whose name is that of the folder."""
+    path: Path = tmp_path_factory.mktemp("models") / request.param
+    MAKERS[request.param]().save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(folder, tmp_path / folder.name))
+
+
+def load(path: Path, dtype: str = "float32", **options: Any) -> BaseModel:
+    return load_model("m", str(path), dtype, "cpu", LoadOptions(**options))
+
+
+def refusal(path: Path, **options: Any) -> str:
+    with pytest.raises(ModelFailed, match=r"model 'm' .* cannot be loaded") as refused:
+        load(path, **options)
+    return str(refused.value)
+
+
+def transformer(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / WEIGHTS)
+
+
+# --- how it is stored makes no difference ----------------------------------------------------------------
+
+
+def test_shards_are_loaded_as_one_file_is(folder: Path, tmp_path: Path) -> None:
+    MAKERS[folder.name]().save_pretrained(tmp_path / "m", max_shard_size="40KB")
+    assert len(list((tmp_path / "m/transformer").glob("*.safetensors"))) > 1
+    assert load(tmp_path / "m").sha256 == load(folder).sha256
+
+
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_weights_that_are_stored_in_fewer_bits_are_widened(copy: Path, stored: torch.dtype) -> None:
+    for part in ("transformer", "text_encoder"):
+        for file in (copy / part).glob("*.safetensors"):
+            weights = {name: tensor.to(stored) for name, tensor in load_file(file).items()}
+            save_file(weights, file, metadata={"format": "pt"})
+    parts = load(copy).parts
+    own = parts["transformer"].state_dict()
+    assert all(torch.equal(own[name], tensor.float()) for name, tensor in transformer(copy).items())
+    stored_text = load_file(next((copy / "text_encoder").glob("*.safetensors")))
+    loaded = parts["text_encoder"].state_dict()
+    shared = loaded.keys() & stored_text.keys()
+    assert shared
+    assert all(torch.equal(loaded[name], stored_text[name].float()) for name in shared)
+
+
+def test_a_single_file_is_loaded_beside_a_folder_with_the_other_parts(folder: Path, tmp_path: Path) -> None:
+    save_file(transformer(folder), tmp_path / "own.safetensors")
+    assert load(tmp_path / "own.safetensors", config=str(folder)).sha256 == load(folder).sha256
+
+
+def test_a_single_file_by_its_authors_names_is_converted(folder: Path, tmp_path: Path) -> None:
+    if folder.name not in ORIGINAL_NAMES:
+        pytest.skip("diffusers converts Flux.1 of its own width alone; Qwen-Image has one set of names")
+    save_file(ORIGINAL_NAMES[folder.name](transformer(folder)), tmp_path / "original.safetensors")
+    assert load(tmp_path / "original.safetensors", config=str(folder)).sha256 == load(folder).sha256
+
+
+def test_folders_that_older_libraries_saved_are_loaded(copy: Path) -> None:
+    # As they stand on the hub: fast tokenizers by their own names, and CLIP's weights below "text_model"
+    index = json.loads((copy / "model_index.json").read_text())
+    for part, kind in index.items():
+        if isinstance(kind, list) and kind[1] and kind[1].endswith("Tokenizer"):
+            kind[1] += "Fast"
+            _edit(copy / part / "tokenizer_config.json", tokenizer_class=kind[1])
+        if isinstance(kind, list) and kind[1] and kind[1].startswith("CLIPTextModel"):
+            file = copy / part / "model.safetensors"
+            save_file(_below_text_model(load_file(file)), file, metadata={"format": "pt"})
+    (copy / "model_index.json").write_text(json.dumps(index))
+    before = MAKERS[copy.name]()
+    model = load(copy)
+    for part in model.facts.tokenizers:
+        wanted, loaded = getattr(before, part).state_dict(), model.parts[part].state_dict()
+        assert all(torch.equal(tensor, wanted[name]) for name, tensor in loaded.items())
+
+
+def _below_text_model(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    tops = ("text_model.", "text_projection.")
+    return {name if name.startswith(tops) else f"text_model.{name}": t for name, t in weights.items()}
+
+
+# --- what it will take is known before -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["folder", "shards", "eight bits", "single file"])
+def test_the_memory_it_will_take_is_known_from_its_files(folder: Path, tmp_path: Path, way: str) -> None:
+    loaded, source, config = load(folder).weight_bytes, folder, None
+    if way == "shards":
+        MAKERS[folder.name]().save_pretrained(tmp_path / "m", max_shard_size="40KB")
+        source = tmp_path / "m"
+    if way == "eight bits":
+        source = Path(shutil.copytree(folder, tmp_path / "m"))
+        weights = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in transformer(folder).items()}
+        save_file(weights, source / WEIGHTS, metadata={"format": "pt"})
+    if way == "single file":
+        source, config = tmp_path / "own.safetensors", str(folder)
+        save_file(transformer(folder), source)
+    estimate = estimate_bytes(str(source), "float32", config=config)
+    assert abs(estimate - loaded) < 0.01 * loaded
+    assert estimate_bytes(str(source), "bfloat16", config=config) == estimate // 2
+
+
+def test_text_encoders_that_are_loaded_apart_encode_the_same_bits(folder: Path) -> None:
+    entry, catalog = ModelEntry(source=str(folder)), folder.parent / "catalog.toml"
+    whole = load_entry("m", entry, catalog, "cpu")
+    apart = load_entry("m", entry, catalog, "cpu", without_text_encoders=True)
+    weights = load_entry_text_encoders("m", entry, catalog, "cpu")
+    assert (apart.sha256, weights.sha256) == (whole.sha256, apart.text_weights_sha256)
+    assert apart.weight_bytes + apart.apart_bytes == whole.weight_bytes
+    estimate = estimate_bytes(str(folder), "float32", without="text_encoder")
+    assert abs(estimate - apart.weight_bytes) < 0.01 * apart.weight_bytes
+    job = spec(scheduler="flow_match_euler", negative_prompt="a house", guidance_scale=3.0)
+    with apart.with_text_encoders(weights):
+        encoded = apart.encode_texts(job)
+    own = whole.encode_texts(job)
+    assert own.keys() == encoded.keys()
+    assert all(torch.equal(encoded[name], tensor) for name, tensor in own.items())
+
+
+# --- what is refused, by name ----------------------------------------------------------------------------
+
+
+def test_a_single_file_needs_a_folder_with_the_other_parts(folder: Path, tmp_path: Path) -> None:
+    save_file(transformer(folder), tmp_path / "own.safetensors")
+    assert "its catalog key config must name a folder with" in refusal(tmp_path / "own.safetensors")
+
+
+def test_a_single_file_does_not_go_with_a_folder_of_another_family(folder: Path, tmp_path: Path) -> None:
+    save_file(transformer(folder), tmp_path / "own.safetensors")
+    other = "flux" if folder.name != "flux" else "qwen-image"
+    MAKERS[other]().save_pretrained(tmp_path / other)
+    text = refusal(tmp_path / "own.safetensors", config=str(tmp_path / other))
+    assert "describes another family" in text
+
+
+def test_a_single_file_with_too_much_or_too_little_is_refused_by_a_weights_name(
+    folder: Path, tmp_path: Path
+) -> None:
+    weights, file = transformer(folder), tmp_path / "own.safetensors"
+    names = sorted(name for name in weights if name.endswith(".weight"))
+    save_file({**weights, "first_stage_model.w": torch.ones(1)}, file)
+    assert "first_stage_model.w" in refusal(file, config=str(folder))
+    lost = next(name for name in names if ".1." in name)
+    save_file({name: tensor for name, tensor in weights.items() if name != lost}, file)
+    assert lost in refusal(file, config=str(folder))
+    scaled = {f"{name.removesuffix('.weight')}.scale_weight": torch.ones(()) for name in names[:2]}
+    save_file({**weights, **scaled}, file)
+    assert "scale_weight" in refusal(file, config=str(folder))
+
+
+def test_quantized_weights_are_refused_by_name(copy: Path) -> None:
+    _edit(copy / "transformer/config.json", quantization_config={"quant_method": "bitsandbytes"})
+    assert "transformer is quantized (bitsandbytes): that is not served" in refusal(copy)
+
+
+def test_weights_of_integers_are_refused_by_name(copy: Path) -> None:
+    weights = transformer(copy)
+    name = next(name for name in sorted(weights) if name.endswith(".weight"))
+    weights[name] = weights[name].to(torch.int8)
+    save_file(weights, copy / WEIGHTS, metadata={"format": "pt"})
+    assert f"transformer has weights of I8, such as {name}: that is not served" in refusal(copy)
+
+
+def test_a_missing_tokenizer_is_refused_by_name(copy: Path) -> None:
+    index = json.loads((copy / "model_index.json").read_text())
+    for part in sorted(name for name in index if name.startswith("tokenizer") and index[name][1]):
+        moved = (copy / part).rename(copy / "away")
+        assert f"it has no folder {part}" in refusal(copy)
+        (copy / part).mkdir()
+        assert part in refusal(copy)
+        (copy / part).rmdir()
+        moved.rename(copy / part)
+
+
+def _edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

@@ -1,0 +1,52 @@
+"""Reads a single file of weights with diffusers' own conversion, and refuses what it would pass over."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+from diffusers.loaders.single_file_utils import load_single_file_checkpoint
+from torch import Tensor
+
+from workers.model_checks.weight_files import Unloadable
+
+#: Weights that a conversion leaves out on purpose: refiners that 2.0 of the ControlNet has and does not use.
+_LEFT_OUT = {"ZImageControlNetModel": ("control_noise_refiner.",)}
+
+
+def load_single_file(kind: Any, path: str, config: str, part: str | None, dtype: torch.dtype) -> Any:
+    """A model of the diffusers class ``kind`` from the weights at ``path``, by diffusers' names or others.
+
+    ``config`` is a folder with its config, in the subfolder ``part`` if there is one. Raises `Unloadable`.
+    """
+    if kind.__name__ not in SINGLE_FILE_LOADABLE_CLASSES:
+        raise Unloadable(f"diffusers reads no {kind.__name__} from a single file: save it as a folder")
+    described = kind.load_config(config, subfolder=part, local_files_only=True)
+    with init_empty_weights():
+        wanted = set(kind.from_config(described).state_dict())
+    weights = load_single_file_checkpoint(path)
+    if len(wanted & weights.keys()) < len(wanted) / 2:  # by names of its authors
+        weights = _converted(kind, weights, described)
+    if unknown := weights.keys() - wanted:
+        raise Unloadable(_names("holds", unknown, f"that its {kind.__name__} has no place for"))
+    if lacking := wanted - weights.keys():
+        raise Unloadable(_names("lacks", lacking, f"of its {kind.__name__}"))
+    return kind.from_single_file(weights, config=config, subfolder=part, local_files_only=True, dtype=dtype)
+
+
+def _converted(kind: Any, weights: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights by diffusers' names; conversions take what they know out of ``weights``."""
+    convert = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"]
+    try:
+        converted: dict[str, Tensor] = convert(checkpoint=weights, config=config)
+    except KeyError as error:
+        raise Unloadable(f"it lacks the weight {error.args[0]!r}") from None
+    left = [name for name in weights if not name.startswith(_LEFT_OUT.get(kind.__name__, ()))]
+    if converted is not weights and left:
+        raise Unloadable(_names("holds", left, f"that a {kind.__name__} does not have"))
+    return converted
+
+
+def _names(verb: str, names: Collection[str], what: str) -> str:
+    return f"it {verb} {len(names)} weights {what}, such as {min(names)}"
