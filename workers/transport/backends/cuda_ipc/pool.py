@@ -28,8 +28,10 @@ from workers.transport.backends.host_memory import WorkerFolder
 
 log = logging.getLogger(__name__)
 
-#: Slabs are this large, or as large as one payload: allocating takes a millisecond.
+#: Slabs are about this large, or as large as one payload: allocating takes a millisecond.
 SLAB_BYTES = 128 << 20
+#: A payload from this size on gets a slab into which those of its size fit without a rest.
+LARGE_BYTES = SLAB_BYTES // 8
 #: If the device has no memory for a slab, it is not asked again for so long.
 RETRY_S = 30.0
 
@@ -192,7 +194,7 @@ class SlotPool:
         left_bytes = self._limit_bytes - sum(slab.segment.size_bytes for slab in self._slabs)
         if size_bytes > left_bytes or time.monotonic() < self._full_until:
             return None
-        slab_bytes = max(min(SLAB_BYTES, left_bytes), size_bytes)
+        slab_bytes = max(min(_fitting(size_bytes), left_bytes), size_bytes)
         own = self._device_slabs.allocate(slab_bytes)
         if own is None:
             log.warning("no device memory to share residuals in", extra={"bytes": slab_bytes})
@@ -204,3 +206,8 @@ class SlotPool:
             own.close()
             self._full_until = time.monotonic() + RETRY_S
             return None
+
+
+def _fitting(size_bytes: int) -> int:
+    """The size of a slab for payloads of ``size_bytes``."""
+    return SLAB_BYTES if size_bytes < LARGE_BYTES else max(SLAB_BYTES // size_bytes, 1) * size_bytes

@@ -53,6 +53,16 @@ def test_slabs_are_allocated_as_they_are_needed_within_the_limit(host: HostMemor
     assert ends.write(2, 2 * GRANULE) is None
 
 
+def test_residuals_of_a_transformer_leave_nothing_of_a_slab_unused(host: HostMemory) -> None:
+    # Given residuals of 65 MB, and room for three
+    size = 65 * 16 * GRANULE
+    ends = Ends(host, limit_bytes=3 * size)
+    for seed in range(3):
+        ends.sent(seed, size)
+    assert [slab.memory.numel() for slab in ends.slabs.allocated] == [size] * 3
+    assert ends.write(3, GRANULE) is None
+
+
 def test_a_device_without_memory_is_not_asked_at_every_payload(host: HostMemory) -> None:
     ends = Ends(host)
     ends.slabs.capacity_bytes = 0
