@@ -14,13 +14,18 @@ from torch import Tensor
 from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.errors import ModelFailed
 from tests.original_names import sd3_names, z_image_names
-from tests.tiny_transformers import make_flux, make_qwen_image
+from tests.tiny_transformers import make_flux, make_qwen_image, make_qwen_image_controlnet, make_sd3
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.families.load_base_model import load_entry, load_entry_text_encoders, load_model
+from workers.families.load_controlnet import load_controlnet
 from workers.runtime.weights.source import estimate_bytes
 
-MAKERS: dict[str, Callable[[], Any]] = {"flux": make_flux, "qwen-image": make_qwen_image}
+MAKERS: dict[str, Callable[[], Any]] = {
+    "flux": make_flux,
+    "qwen-image": make_qwen_image,
+    "sd3": make_sd3,
+}
 ORIGINAL_NAMES = {"sd3": sd3_names, "z-image": z_image_names}
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
@@ -204,6 +209,21 @@ def test_a_missing_tokenizer_is_refused_by_name(copy: Path) -> None:
         assert part in refusal(copy)
         (copy / part).rmdir()
         moved.rename(copy / part)
+
+
+def test_a_controlnet_in_a_single_file_is_refused_where_diffusers_converts_none(tmp_path: Path) -> None:
+    make_qwen_image().save_pretrained(tmp_path / "m")
+    make_qwen_image_controlnet().save_pretrained(tmp_path / "n")
+    file = shutil.copy(tmp_path / "n/diffusion_pytorch_model.safetensors", tmp_path / "n.safetensors")
+
+    def controlnet_refusal(config: str | None) -> str:
+        with pytest.raises(ModelFailed, match=r"ControlNet 'n' .* cannot be loaded") as refused:
+            load_controlnet("n", str(file), "float32", "cpu", base=str(tmp_path / "m"), config=config)
+        return str(refused.value)
+
+    assert "its catalog key config must name a folder with its config.json" in controlnet_refusal(None)
+    why = "diffusers reads no QwenImageControlNetModel from a single file: save it as a folder"
+    assert why in controlnet_refusal(str(tmp_path / "n"))
 
 
 def _edit(path: Path, **changes: Any) -> None:
