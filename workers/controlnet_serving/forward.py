@@ -29,9 +29,11 @@ class BatchedForward:
         prepared = [inputs.prepared(controlnet, step.request) for step in steps]
         images = [inputs.embedded(controlnet, step.part.image, step.request.rows) for step in steps]
         device = inputs.device
-        # Made on the device: copied there, it would wait for the step before.
+        # Made on the device: copied there, it would wait for the step before. Its type is named: the default
+        # is another while a library makes a model of half precision, in whatever thread.
         times = [
-            torch.full((step.request.rows,), step.request.t, device=device.torch_device) for step in steps
+            torch.full((rows,), t, dtype=torch.float32, device=device.torch_device)
+            for rows, t in ((step.request.rows, step.request.t) for step in steps)
         ]
         engine = controlnet.engines.select(eager_bits=any(step.request.eager_bits for step in steps))
         self.used = controlnet.used_with(engine)

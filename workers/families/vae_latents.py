@@ -106,5 +106,5 @@ def _unscale(latents: Tensor, config: Any) -> Tensor:
 
 def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:
     """``torch.tensor(values)``, ``(1, c, 1, 1)``, as ``like``: filled on the device, where a copy waits."""
-    channels = [torch.full((1, 1, 1, 1), value, device=like.device) for value in values]
+    channels = [torch.full((1, 1, 1, 1), value, dtype=torch.float32, device=like.device) for value in values]
     return torch.cat(channels, dim=1).to(like.dtype)

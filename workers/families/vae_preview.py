@@ -44,7 +44,7 @@ class Previewer:
             raise RuntimeError("the map to RGB was not fitted")
         first = row[0].float()
         flat = first.flatten(1).T  # (h * w, c)
-        rgb = torch.cat([flat, torch.ones(len(flat), 1)], dim=1) @ self._map
+        rgb = torch.cat([flat, torch.ones_like(flat[:, :1])], dim=1) @ self._map
         rgb = rgb.nan_to_num(0.0)  # of a job that will fail at its end
         pixels = (rgb.clamp(0, 1) * 255).round().to(torch.uint8).reshape(*first.shape[1:], 3)
         file = io.BytesIO()
@@ -55,10 +55,10 @@ class Previewer:
         vae = self._vae
         channels = vae.config.latent_channels
         generator = torch.Generator().manual_seed(0)
-        colours = torch.randn(PATCHES, channels, generator=generator)
+        colours = torch.randn(PATCHES, channels, generator=generator, dtype=torch.float32)
         weight = first_parameter(vae)
         even = colours[:, :, None, None].expand(-1, -1, PATCH, PATCH).to(weight.device, weight.dtype)
         pixels = vae.decode(self._to_vae(even), return_dict=False)[0]
         rgb = (pixels.float().mean(dim=(2, 3)).cpu() / 2 + 0.5).clamp(0, 1)
-        inputs = torch.cat([colours, torch.ones(PATCHES, 1)], dim=1)
+        inputs = torch.cat([colours, torch.ones(PATCHES, 1, dtype=torch.float32)], dim=1)
         return torch.as_tensor(torch.linalg.lstsq(inputs, rgb).solution)

@@ -118,7 +118,7 @@ class FluxModel(TransformerModel):
     def _positions(self, spec: JobSpec, dtype: torch.dtype) -> Tensor:
         """``(n, h, w, 3)``, rounded as diffusers rounds them."""
         rows, columns = self.latents.tokens(self.size(spec.width, spec.height))
-        positions = torch.zeros(rows, columns, 3, device=self.device)
+        positions = torch.zeros(rows, columns, 3, dtype=torch.float32, device=self.device)
         positions[..., 1] += torch.arange(rows, device=self.device)[:, None]
         positions[..., 2] += torch.arange(columns, device=self.device)[None, :]
         return positions.to(dtype).repeat(spec.num_images, 1, 1, 1)

@@ -28,7 +28,7 @@ class UNetControlNetUnion(UNetControlNet):
         """One for the kind of ``mode``, zero for all others: ``(kinds,)``, on the device."""
         known = self._known(mode)
         if known not in self._kinds:
-            kinds = torch.zeros(self.model.config.num_control_type)
+            kinds = torch.zeros(self.model.config.num_control_type, dtype=torch.float32)
             kinds[known] = 1
             self._kinds[known] = kinds.to(self.device, self.dtype)
         return self._kinds[known]

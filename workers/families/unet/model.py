@@ -283,7 +283,7 @@ class UNetModel(BaseModel):
         width = self.unet.config.time_cond_proj_dim
         if width is None:
             return None
-        scales = torch.tensor(spec.guidance_scale - 1).repeat(spec.num_images)
+        scales = torch.tensor(spec.guidance_scale - 1, dtype=torch.float32).repeat(spec.num_images)
         embedded: Tensor = self.pipe.get_guidance_scale_embedding(scales, embedding_dim=width)
         return embedded.to(self.device, self.dtype)
 

@@ -53,7 +53,7 @@ class UncondBranch:
             self._encode_prompt()
         device, dtype = self._context.worker.device, self._context.model.latents.dtype
         x = device.from_host(x).to(dtype)
-        t = Timestep(step.t, device.from_host(torch.tensor(step.t)))
+        t = Timestep(step.t, device.from_host(torch.tensor(step.t, dtype=torch.float32)))
         with torch.inference_mode():
             prediction = self._predictor.predict(x, step.step, step.total, t)
             computed = device.to_host(prediction).wait()

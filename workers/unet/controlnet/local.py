@@ -69,8 +69,9 @@ class LocalControlNets:
                 self._prepared[part.position] = inputs, prepared
             embedded = self._images[part.position]
             engine = controlnet.engines.select(eager_bits=request.eager_bits)
-            # Made on the device: copied there, it would wait for the encoder.
-            t = torch.full((x.shape[0],), request.t, device=self._device.torch_device)
+            # Made on the device: copied there, it would wait for the encoder. Its type is named: the default
+            # is another while a library makes a model of half precision, in whatever thread.
+            t = torch.full((x.shape[0],), request.t, dtype=torch.float32, device=self._device.torch_device)
             forward = controlnet.forward(x, t, prepared, embedded, part.control_mode, engine)
             residuals = [
                 (index, controlnet.scale(residual, index, part.scale, guess_mode=request.guess_mode))

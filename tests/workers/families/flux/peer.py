@@ -44,7 +44,7 @@ def _assemble(pipe: Any, controlnets: Sequence[Any], spec: JobSpec) -> Any:
 def _options(spec: JobSpec) -> dict[str, Any]:
     """Every option of any pipeline; each takes those that it knows."""
     generators = [torch.Generator().manual_seed(seed) for seed in spec.image_seeds]
-    options = {
+    options: dict[str, Any] = {
         "prompt": spec.prompt,
         "prompt_2": spec.prompt_2,
         "negative_prompt": spec.negative_prompt,
@@ -70,7 +70,7 @@ def _options(spec: JobSpec) -> dict[str, Any]:
 def _control_options(spec: JobSpec, count: int) -> dict[str, Any]:
     if not count:
         return {}
-    options = {
+    options: dict[str, Any] = {
         "control_image": [Image.open(CONTROL).convert("RGB")] * count,
         "controlnet_conditioning_scale": [one.conditioning_scale for one in spec.controlnets],
         "control_guidance_start": [one.guidance_start for one in spec.controlnets],

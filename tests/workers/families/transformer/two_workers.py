@@ -43,6 +43,8 @@ def two_workers(world: TransformerWorld, control: Redis, model: str) -> Iterator
     Availability(control).register_free(NAME, [model], 60)
     ended: queue.Queue[str] = queue.Queue()
     models = ModelCache(world.load, DeviceMemory(1 << 40))
+    with models.use(model):  # before the first worker computes: loading changes torch's default type
+        pass
     second = dataclasses.replace(
         world.worker, models=models, activity=DeviceActivity(), followed_jobs={}, cfg_timings=WAITS
     )

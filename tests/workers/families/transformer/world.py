@@ -118,7 +118,8 @@ class TransformerWorld:
             for one in spec.controlnets:
                 with self.worker.controlnets.use(one.name) as controlnet:
                     nets.append(controlnet.model)
-            yield model.pipe, nets
+            pipe: Any = vars(model)["pipe"]  # of every transformer
+            yield pipe, nets
 
 
 @contextmanager
@@ -156,8 +157,10 @@ def make_world(
     def load(name: str) -> BaseModel:
         return load_entry(name, catalog.models[name], settings.catalog, "cpu")
 
-    loaded = ModelCache(load, DeviceMemory(1 << 40))
-    nets = controlnet_cache(catalog, settings, DeviceMemory(1 << 40))
+    # Of one memory, as in a worker: then one is loaded at a time. Libraries change torch's default type then.
+    memory = DeviceMemory(1 << 40)
+    loaded = ModelCache(load, memory)
+    nets = controlnet_cache(catalog, settings, memory)
     with worker_maker(settings, loaded, nets, list(controlnets), folder) as make:
         configs = ControlNetConfigs(config_reader(catalog, settings))
         worker = dataclasses.replace(make(), controlnet_configs=configs)
