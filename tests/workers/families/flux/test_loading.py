@@ -1,0 +1,65 @@
+"""What is refused of Flux's models and ControlNets when they are checked or loaded, by name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+
+from shared.catalog.entries import ControlNetEntry, ModelEntry
+from shared.errors import ModelFailed
+from tests.tiny_transformers import make_flux, make_flux_controlnet
+from workers.families.load_base_model import load_model
+from workers.families.load_controlnet import load_controlnet
+from workers.model_checks.source import check_controlnet_entry, check_model_entry
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model and a ControlNet."""
+    path = tmp_path_factory.mktemp("flux")
+    make_flux().save_pretrained(path / "model")
+    make_flux_controlnet().save_pretrained(path / "net")
+    return path
+
+
+def load(path: Path) -> Any:
+    return load_model("m", str(path), "float32", "cpu")
+
+
+@pytest.mark.parametrize("engine", ["graphs", "compile"])
+def test_an_engine_that_cannot_run_it_is_refused_when_it_is_checked(folder: Path, engine: Any) -> None:
+    why = rf"'m'.*engine '{engine}' does not run Flux.1; say 'eager', or leave it out"
+    with pytest.raises(ModelFailed, match=why):
+        check_model_entry("m", ModelEntry(source="model", engine=engine), folder / "catalog.toml")
+    net = ControlNetEntry.model_validate({"source": "net", "model": "m", "engine": engine})
+    with pytest.raises(ModelFailed, match=why):
+        check_controlnet_entry("m", net, folder / "catalog.toml")
+
+
+def test_a_model_that_takes_more_than_its_latents_is_refused(tmp_path: Path) -> None:
+    pipe = make_flux()
+    config = {**pipe.transformer.config, "in_channels": 24, "out_channels": 16}
+    pipe.transformer = FluxTransformer2DModel.from_config(config)
+    pipe.save_pretrained(tmp_path / "fill")
+    with pytest.raises(ModelFailed, match=r"'m'.*takes 24 channels, its latents have 16"):
+        load(tmp_path / "fill")
+
+
+def test_weights_that_hold_nan_are_refused(tmp_path: Path) -> None:
+    pipe, net = make_flux(), make_flux_controlnet()
+    pipe.transformer.x_embedder.bias.data[0] = torch.nan
+    pipe.save_pretrained(tmp_path / "model")
+    with pytest.raises(ModelFailed, match=r"'m'.*transformer\.x_embedder\.bias holds a NaN"):
+        load(tmp_path / "model")
+    net.controlnet_blocks[0].bias.data[0] = torch.inf
+    net.save_pretrained(tmp_path / "net")
+    with pytest.raises(ModelFailed, match=r"'net'.*controlnet_blocks\.0\.bias holds a NaN or an infinity"):
+        load_controlnet("net", str(tmp_path / "net"), "float32", "cpu", base=str(tmp_path / "model"))
+
+
+def test_a_net_of_which_nothing_is_read_is_refused(folder: Path, tmp_path: Path) -> None:
+    make_flux_controlnet("6/0", num_layers=0).save_pretrained(tmp_path / "net")
+    with pytest.raises(ModelFailed, match="no block whose residual"):
+        load_controlnet("net", str(tmp_path / "net"), "float32", "cpu", base=str(folder / "model"))
