@@ -58,6 +58,18 @@ def entries(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "hashes").iterdir())
 
 
+def test_a_folder_beside_the_source_decides_the_hash_too(
+    cache: HashCache, counting: CountingHash, model: Path, tmp_path: Path
+) -> None:
+    # Given a single file, and the folder that has the model's other parts
+    file = tmp_path / "one.safetensors"
+    save_file({"weight": torch.ones(1)}, file)
+    before = cache.for_load(str(file), str(model), **OPTIONS)(load(model))
+    write_weights(model, 2.0)
+    assert cache.for_load(str(file), str(model), **OPTIONS)(load(model)) != before
+    assert len(counting.read) == 2
+
+
 def test_the_second_load_reads_no_weight_and_gives_the_same_hash(
     cache: HashCache, counting: CountingHash, model: Path, tmp_path: Path
 ) -> None:

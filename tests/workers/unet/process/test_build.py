@@ -1,9 +1,13 @@
 """What a worker is built of, by its settings and its memory."""
 
+import shutil
+from pathlib import Path
+
 from celery import Celery
 
 from shared.catalog.catalog import read_catalog
 from shared.settings import Settings
+from tests.tiny_transformers import make_flux
 from tests.workers.unet.specs import spec
 from workers.unet.process.build import build_worker
 from workers.unet.worker import UNetWorker
@@ -33,3 +37,28 @@ def test_text_encoders_are_loaded_with_their_model_where_both_fit(servers: Setti
             assert worker.prompts.encode_prompt(model, job, worker.device).tensors
     assert small.models.memory.models.used_bytes() < whole_bytes
     assert apart.models.memory.models.used_bytes() == whole_bytes
+
+
+def test_a_transformer_in_a_single_file_is_sized_with_its_other_parts(
+    servers: Settings, tmp_path: Path
+) -> None:
+    make_flux().save_pretrained(tmp_path / "flux")
+    shutil.copy(
+        tmp_path / "flux/transformer/diffusion_pytorch_model.safetensors", tmp_path / "one.safetensors"
+    )
+    catalog = tmp_path / "catalog.toml"
+    catalog.write_text(
+        'default_model = "one"\n[models.one]\nsource = "one.safetensors"\nconfig = "flux"\n'
+        'scheduler = "flow_match_euler"\n[models.folder]\nsource = "flux"\nscheduler = "flow_match_euler"\n'
+    )
+    worker = build(servers, catalog=catalog)
+    with worker.models.use("one") as one, worker.models.use("folder") as folder:
+        whole_bytes, sha256 = one.weight_bytes, one.sha256
+        assert (folder.weight_bytes, folder.sha256) == (whole_bytes, sha256)
+    # When the memory is too small for all of it, then it is known without a load
+    small = build(servers, catalog=catalog)
+    small.models.memory.models.capacity_bytes = int(0.98 * whole_bytes)
+    with small.models.use("one") as one:
+        assert not one.has_text_encoders
+        job = spec(negative_prompt=None, scheduler="flow_match_euler")
+        assert small.prompts.encode_prompt(one, job, small.device).tensors
