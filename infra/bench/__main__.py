@@ -43,6 +43,7 @@ PARTS = {
     "tax": "latency.tax",
     "speedup": "latency.speedup",
     "latent": "latency.latent",
+    "family": "family.family",
     "share": "throughput.share",
     "simulation": "throughput.simulation",
     "goodput": "throughput.goodput",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infra.bench.workloads.addon_jobs import GUIDANCE, PROMPT
-from infra.bench.workloads.models import Workload
+from infra.bench.workloads.workload import Workload
 from infra.emoji_files import CONTROL
 from shared.catalog.schedulers import SCHEDULERS
 

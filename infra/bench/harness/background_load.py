@@ -1,25 +1,25 @@
-"""A process that computes on the other core while something is measured here, and reports how long it took.
+"""A UNet or a ControlNet of a UNet that is computed on the other core while something is measured here.
 
-The process is ``python -m infra.bench.harness.background_load KIND FOLDER SIDE ROWS``. It computes from
-``go`` on its standard input until ``stop``, and answers with the median of its times.
+The process is ``python -m infra.bench.harness.background_load KIND FOLDER SIDE ROWS``.
 """
 
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from statistics import median
 from typing import Any, Literal
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from infra.bench.harness.processes import CONTROLNET_CORE, pin_this_process
-from infra.local.environment import inherit
+from infra.bench.harness.background_process import (
+    BackgroundProcess,
+    Compute,
+    running_background_process,
+    serve,
+)
 from workers.families.load_controlnet import load_controlnet
 from workers.families.staged_forward import run_to_end
 from workers.families.unet.conditioning import UNetConditioning
@@ -32,51 +32,12 @@ TOKENS = 77
 Kind = Literal["controlnet", "unet"]
 
 
-class BackgroundLoad:
-    """The other process, as its parent controls it."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-
-    def go(self) -> None:
-        """Start computing."""
-        self._tell("go")
-
-    def stop(self) -> float:
-        """Stop computing; returns the median seconds of one computation."""
-        self._tell("stop")
-        assert self._process.stdout is not None
-        return float(self._process.stdout.readline())
-
-    def _tell(self, word: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{word}\n")
-        self._process.stdin.flush()
-
-
-@contextmanager
-def running_background_load(kind: Kind, folder: Path, side_px: int, rows: int) -> Iterator[BackgroundLoad]:
+def running_background_load(
+    kind: Kind, folder: Path, side_px: int, rows: int
+) -> AbstractContextManager[BackgroundProcess]:
     """A process that has loaded a model, on the ControlNet's core; it ends with the block."""
-    words = [
-        sys.executable,
-        "-m",
-        "infra.bench.harness.background_load",
-        kind,
-        str(folder),
-        str(side_px),
-        str(rows),
-    ]
-    environment = inherit({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"})
-    with subprocess.Popen(
-        words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()  # it is loaded
-            yield BackgroundLoad(process)
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
+    module = "infra.bench.harness.background_load"
+    return running_background_process(module, kind, str(folder), str(side_px), str(rows))
 
 
 def load_unet(model: Path) -> Any:
@@ -106,38 +67,6 @@ def unet_step(unet: Any, side_px: int, rows: int) -> Callable[[], object]:
     return step
 
 
-def serve(kind: str, folder: Path, side_px: int, rows: int) -> None:
-    """Run in the other process."""
-    torch.set_num_threads(1)
-    pin_this_process(CONTROLNET_CORE)
-    compute = (
-        _controlnet(folder, side_px, rows)
-        if kind == "controlnet"
-        else unet_step(load_unet(folder), side_px, rows)
-    )
-    stop, times = threading.Event(), list[float]()
-
-    @torch.inference_mode()
-    def run() -> None:
-        while not stop.is_set():
-            start = time.perf_counter()
-            compute()
-            times.append(time.perf_counter() - start)
-
-    print("ready", flush=True)
-    thread = threading.Thread()
-    for line in sys.stdin:
-        if line.strip() == "go":
-            stop.clear()
-            times.clear()
-            thread = threading.Thread(target=run)
-            thread.start()
-        else:
-            stop.set()
-            thread.join()
-            print(median(times), flush=True)
-
-
 def _controlnet(folder: Path, side_px: int, rows: int) -> Callable[[], object]:
     controlnet = load_controlnet("controlnet", str(folder), "float32", "cpu")
     x, t, conditioning = make_inputs(controlnet.model.config, side_px, rows)
@@ -146,6 +75,21 @@ def _controlnet(folder: Path, side_px: int, rows: int) -> Callable[[], object]:
     return lambda: next(controlnet.forward(x, t, prepared, image))
 
 
+def _timed(compute: Callable[[], object]) -> Compute:
+    def timed() -> list[float]:
+        start = time.perf_counter()
+        compute()
+        return [time.perf_counter() - start]
+
+    return timed
+
+
+def _make(kind: str, folder: str, side_px: int, rows: int) -> Compute:
+    if kind == "controlnet":
+        return _timed(_controlnet(Path(folder), side_px, rows))
+    return _timed(unet_step(load_unet(Path(folder)), side_px, rows))
+
+
 if __name__ == "__main__":
     kind, folder, side_px, rows = sys.argv[1:]
-    serve(kind, Path(folder), int(side_px), int(rows))
+    serve(lambda: _make(kind, folder, int(side_px), int(rows)))

@@ -21,14 +21,18 @@ from safetensors.torch import save_file
 from infra.bench.harness.fleet import RELAXED_POLL_S, Fleet, running_fleet
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin
 from infra.bench.harness.report import FOLDER, CheckFailed
-from infra.bench.workloads.models import Workload
+from infra.bench.workloads.workload import Workload
 from infra.emoji_files import CONTROL
+from workers.families.base import BaseModel
+from workers.families.transformer.model import TransformerModel
 
 CONFIGS = ("0c0l", "1c0l", "0c1l", "1c1l")
 #: Two devices as the local stack has them, and one for the UNet with one for ControlNets.
 ELASTIC = {"unet_workers": 2, "controlnet_workers": 0}
 FIXED_ROLES = {"unet_workers": 1, "controlnet_workers": 1}
 PROMPT, GUIDANCE = "a penguin on a teal background", 3.0
+#: What timelines call the beginning of a step.
+FIRST_STAGES = (BaseModel.stages[0], TransformerModel.stages[0])
 #: Of so many jobs, one after another, each of two workers has generated or served one.
 WARM_UPS = 30
 
@@ -78,8 +82,9 @@ class Addons:
     def use_every_worker(self) -> None:
         """Generate until each worker has generated or served: what a worker does first takes longer."""
         missing = {name.partition("@")[0] for name in self._fleet.workers()}
+        config = "1c1l" if self._workload.loras else "1c0l"
         for seed in range(WARM_UPS):
-            spans = self.generate("1c1l", seed, num_inference_steps=1).job["timeline"]
+            spans = self.generate(config, seed, num_inference_steps=1).job["timeline"]
             missing -= {span["worker"].partition("@")[0] for span in spans}
             if not missing:
                 return
@@ -93,6 +98,7 @@ class Addons:
             "num_inference_steps": self._steps,
             "guidance_scale": GUIDANCE,
             "latent_parallelism": "off",
+            **self._workload.job_fields,
         }
         if "1c" in config:
             body["controlnets"] = [{"name": self._workload.controlnets[0], "image": self._control}]
@@ -134,5 +140,5 @@ def running_addons(
 
 def loop_s(job: dict[str, Any]) -> float:
     """Seconds of a job's denoising loop."""
-    start = min(span["start_s"] for span in job["timeline"] if span["name"] == "encoder")
+    start = min(span["start_s"] for span in job["timeline"] if span["name"] in FIRST_STAGES)
     return float(next(span["start_s"] for span in job["timeline"] if span["name"] == "vae") - start)

@@ -3,7 +3,6 @@
 Each is a folder of its own: a diffusers model, its ControlNets, two LoRAs, and a catalog that names them.
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +20,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from infra.bench.harness.report import FOLDER
+from infra.bench.workloads.workload import LORA_RANK, LORAS, MODELS, Workload, catalog_text, made_once
 from infra.emoji_files import EMOJI
 
-MODELS = FOLDER / "models"
 #: Raise it when anything below changes what is made: what an older recipe made is no longer used.
 VERSION = 2
 #: SD 1.x's: what its text encoder pads prompts to.
 TOKENS = 77
-LORA_RANK = 16
-LORAS = ("a", "b")
 #: LoRAs train attention with its projections, feed-forward layers and the convolutions of residual blocks.
 TRAINED = (
     *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out"),
@@ -58,46 +54,11 @@ RECIPES = {
 }
 
 
-@dataclass(frozen=True)
-class Workload:
-    """A model that is there, with its ControlNets and LoRAs."""
-
-    name: str  # in its catalog
-    folder: Path
-    controlnets: tuple[str, ...]
-    side_px: int
-
-    @property
-    def catalog(self) -> Path:
-        """The file for ``SWIFT_CATALOG``."""
-        return self.folder / "catalog.toml"
-
-    @property
-    def model(self) -> Path:
-        """A folder that diffusers loads."""
-        return self.folder / self.name
-
-    @property
-    def loras(self) -> tuple[Path, ...]:
-        """LoRA files of rank `LORA_RANK`, in fp16."""
-        return tuple(self.folder / f"{self.name}-lora-{name}.safetensors" for name in LORAS)
-
-    def controlnet(self, name: str) -> Path:
-        """The folder of one of its ControlNets."""
-        return self.folder / name
-
-
 def open_workload(name: str, recipe: Recipe | None = None, root: Path = MODELS) -> Workload:
     """The workload ``name``; made first if it is not there, which takes a minute at full size."""
-    recipe = recipe or RECIPES[name]
-    workload = Workload(name, root / f"{name}-{VERSION}", recipe.controlnets, recipe.side_px)
-    if not workload.folder.exists():
-        print(f"  making the models of workload {name}, once, in {workload.folder}", flush=True)
-        part = workload.folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        _make(name, recipe, part)
-        part.rename(workload.folder)
-    return workload
+    made = recipe or RECIPES[name]
+    workload = Workload(name, root / f"{name}-{VERSION}", made.controlnets, made.side_px)
+    return made_once(workload, lambda folder: _make(name, made, folder))
 
 
 def _make(name: str, recipe: Recipe, folder: Path) -> None:
@@ -107,7 +68,7 @@ def _make(name: str, recipe: Recipe, folder: Path) -> None:
         _make_controlnet(pipe.unet, seed).save_pretrained(folder / controlnet)
     for seed, lora in enumerate(LORAS, 1):
         save_file(_make_lora(pipe.unet, seed), folder / f"{name}-lora-{lora}.safetensors")
-    (folder / "catalog.toml").write_text(_catalog(name, recipe))
+    (folder / "catalog.toml").write_text(catalog_text(name, recipe.controlnets))
 
 
 def _make_pipeline(recipe: Recipe) -> Any:
@@ -190,12 +151,3 @@ def _trained(unet: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, module in unet.named_modules():
         if name.endswith(TRAINED) and isinstance(module, nn.Linear | nn.Conv2d):
             yield name, module.weight
-
-
-def _catalog(name: str, recipe: Recipe) -> str:
-    model = f'default_model = "{name}"\n\n[models.{name}]\nsource = "{name}"\n'
-    controlnets = (
-        f'\n[controlnets.{controlnet}]\nsource = "{controlnet}"\nmodel = "{name}"\n'
-        for controlnet in recipe.controlnets
-    )
-    return model + "".join(controlnets)

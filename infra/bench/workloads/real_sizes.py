@@ -1,4 +1,4 @@
-"""Whole pipelines in the real architectures of SD 1.5 and SDXL, with random weights."""
+"""Whole pipelines in the real architectures of SD 1.5 and SDXL, and a part of Flux.1, with random weights."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,15 +15,22 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from infra.bench.workloads.architectures import UNETS, VAE
+from infra.bench.workloads.flux import FluxRecipe, make_flux_pipeline, make_flux_transformer
 from infra.emoji_files import EMOJI
 
 #: CLIP ViT-L/14 and OpenCLIP ViT-bigG/14: width, feed-forward width, heads, layers.
 _TEXT = {"large": (768, 3072, 12, 12), "big": (1280, 5120, 20, 32)}
+#: Flux.1-dev's blocks at their own width, fewer of them; the width of texts is a toy's.
+FLUX = FluxRecipe(layers=(3, 6), text_width=256)  # 1,921 M parameters
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def make_pipeline(name: str, dtype: str) -> Any:
-    """The pipeline ``sd15`` or ``sdxl``; the tokenizer is the embedded model's."""
+    """The pipeline ``sd15`` or ``sdxl``, whose tokenizer is the embedded model's, or ``flux``."""
+    if name == "flux":
+        return make_flux_pipeline(FLUX, _filled(lambda: make_flux_transformer(FLUX), dtype)).to(
+            getattr(torch, dtype)
+        )
     tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "model" / "tokenizer")
     parts = {
         "unet": _filled(lambda: UNet2DConditionModel(**UNETS[name]), dtype),

@@ -13,14 +13,10 @@ from typing import NamedTuple
 
 import torch
 
-from infra.bench.harness.background_load import (
-    BackgroundLoad,
-    load_unet,
-    make_inputs,
-    running_background_load,
-)
+from infra.bench.harness.background_load import load_unet, make_inputs, running_background_load
+from infra.bench.harness.background_process import BackgroundProcess
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
-from infra.bench.workloads.models import Workload
+from infra.bench.workloads.workload import Workload
 from workers.engines.eager import EAGER
 from workers.families.staged_forward import run_to_end
 from workers.families.unet.forward import forward_decoder, forward_encoder
@@ -45,7 +41,7 @@ class Parts(NamedTuple):
 class CriticalPath:
     """The UNet in this process, and a ControlNet in another."""
 
-    def __init__(self, workload: Workload, controlnet: BackgroundLoad) -> None:
+    def __init__(self, workload: Workload, controlnet: BackgroundProcess) -> None:
         unet = load_unet(workload.model)
         self._stages = UNetStages(unet)
         self._controlnet = controlnet
@@ -62,7 +58,7 @@ class CriticalPath:
             start = time.perf_counter()
             encoded = forward_encoder(self._stages, self._x, self._t, self._conditioning, run)
             encoders.append(time.perf_counter() - start)
-        controlnet_s = self._controlnet.stop()
+        (controlnet_s,) = self._controlnet.stop()
         decoders = []
         for _ in range(rounds):
             start = time.perf_counter()

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from infra.bench.harness.background_load import BackgroundLoad, load_unet, running_background_load, unet_step
+from infra.bench.harness.background_load import load_unet, running_background_load, unet_step
+from infra.bench.harness.background_process import BackgroundProcess
 from infra.bench.harness.fleet import RELAXED_POLL_S, Fleet, running_fleet
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin, pin_this_process
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.workloads.addon_jobs import loop_s
-from infra.bench.workloads.models import Workload, open_workload
+from infra.bench.workloads.models import open_workload
+from infra.bench.workloads.workload import Workload
 
 #: The paper has 1.36 on H800 and 1.71 on A10.
 BOUNDS = {"latent_speedup_mid": Bound("at_least", 1.8), "latent_max_abs_diff": Bound("at_most", 2)}
@@ -72,7 +74,7 @@ class SplitLimit:
         unet = load_unet(workload.model)
         self._steps = {rows: unet_step(unet, workload.side_px, rows) for rows in (1, 2)}
 
-    def measure(self, other: BackgroundLoad) -> float:
+    def measure(self, other: BackgroundProcess) -> float:
         """Two rows alone, over one row while ``other`` computes one, too."""
         pin_this_process(UNET_CORE)
         whole_s = self._step_s(2)

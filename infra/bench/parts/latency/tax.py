@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from infra.bench.baselines.diffusers_addons import DiffusersAddons
-from infra.bench.harness.background_load import BackgroundLoad, running_background_load
+from infra.bench.harness.background_load import running_background_load
+from infra.bench.harness.background_process import BackgroundProcess
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.workloads.addon_jobs import (
@@ -102,7 +103,7 @@ class _Rounds:
         self,
         fleets: Mapping[str, Addons],
         baseline: DiffusersAddons,
-        neighbour: BackgroundLoad | None,
+        neighbour: BackgroundProcess | None,
         steps: int,
         pin: Callable[[int], object] = pin_this_process,
     ) -> None:

@@ -12,7 +12,8 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
-from infra.bench.workloads.models import Workload, open_workload
+from infra.bench.workloads.models import open_workload
+from infra.bench.workloads.workload import Workload
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher

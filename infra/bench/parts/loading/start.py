@@ -18,7 +18,9 @@ from typing import Any
 from infra.bench.harness.report import FOLDER, Measured, Result
 
 #: Model: the dtype it is stored and loaded in. SDXL in float32 would take 14 GB twice over.
-DTYPES = {"sd15": "float32", "sdxl": "bfloat16"}
+DTYPES = {"sd15": "float32", "sdxl": "bfloat16", "flux": "bfloat16"}
+#: Of Flux.1-dev's transformer, millions: of ``flux`` there are fewer blocks.
+FLUX_PARAMETERS_M = 11_901.4
 LOADS, QUICK_LOADS = 3, 1
 
 
@@ -34,6 +36,8 @@ def measure(quick: bool) -> Measured:
         for figure in loads[0]:
             samples[f"{figure}_{name}"] = [load[figure] for load in loads]
             figures[f"{figure}_{name}"] = median(samples[f"{figure}_{name}"])
+    if "parameters_m_flux" in figures:
+        figures["share_of_flux"] = figures["parameters_m_flux"] / FLUX_PARAMETERS_M
     return Measured(figures, samples, {})
 
 
@@ -73,7 +77,8 @@ def _load(name: str, folder: Path) -> None:
         "load_s": time.monotonic() - start,
         "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
         "weights_gb": model.weight_bytes / 1e9,
-        "parameters_m": sum(weight.numel() for weight in model.parts["unet"].parameters()) / 1e6,
+        "parameters_m": sum(weight.numel() for weight in model.parts[model.facts.denoiser].parameters())
+        / 1e6,
     }
     print(json.dumps(loaded))
 

@@ -29,7 +29,8 @@ from infra.bench.parts.recovery.recovery_checks import (
     step_s,
     stood_s,
 )
-from infra.bench.workloads.models import Workload, open_workload
+from infra.bench.workloads.models import open_workload
+from infra.bench.workloads.workload import Workload
 from infra.emoji_files import CONTROL
 from infra.local.timeline import plot_timeline
 from shared.settings import Settings

@@ -6,7 +6,8 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from infra.bench.workloads.models import RECIPES, Recipe, Workload, open_workload
+from infra.bench.workloads.models import RECIPES, Recipe, open_workload
+from infra.bench.workloads.workload import Workload
 from shared.catalog.catalog import read_catalog
 from shared.catalog.entries import locate
 from workers.families.load_base_model import load_model

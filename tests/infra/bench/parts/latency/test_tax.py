@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from infra.bench.baselines.diffusers_addons import DiffusersAddons, PeerImage
-from infra.bench.harness.background_load import BackgroundLoad
+from infra.bench.harness.background_process import BackgroundProcess
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE
 from infra.bench.harness.report import CheckFailed
 from infra.bench.parts.latency.tax import CONFIGS, OWNERS, _all_taxes, _Rounds
@@ -65,15 +65,16 @@ class Neighbour:
     def go(self) -> None:
         self._turns.append("busy")
 
-    def stop(self) -> None:
+    def stop(self) -> list[float]:
         self._turns.append("idle")
+        return []
 
 
 def make_rounds(turns: list[str], pins: list[int], **greys: int) -> _Rounds:
     owners = {name: InstantOwner(name, turns, greys.get(name, 100)) for name in OWNERS}
     fleets = {name: cast("Addons", owners[name]) for name in ("fleet", "fixed")}
     baseline = cast("DiffusersAddons", owners["diffusers"])
-    neighbour = cast("BackgroundLoad", Neighbour(turns))
+    neighbour = cast("BackgroundProcess", Neighbour(turns))
     return _Rounds(fleets, baseline, neighbour, 20, pin=pins.append)
 
 
