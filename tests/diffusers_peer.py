@@ -48,6 +48,15 @@ def generate_with_diffusers(
     return [np.asarray(image, dtype=np.int16) for image in images]
 
 
+def make_scheduler(spec: JobSpec, config: Any) -> Any:
+    """The scheduler of a job as users make it of the model's; shifts have two names."""
+    kind = SCHEDULERS[spec.scheduler]
+    shift = {} if spec.shift is None else {str(kind.shift_option): spec.shift}
+    if kind.shift_option == "flow_shift":
+        shift = {"flow_shift": config.get("shift", 1.0), **shift}
+    return getattr(diffusers, kind.name).from_config(config, **kind.options, **shift)
+
+
 def source_image(size: tuple[int, int] | None = None) -> Image.Image:
     """The input image; pipelines that take no size are given it in theirs."""
     image = Image.open(SOURCE).convert("RGB")
@@ -66,8 +75,7 @@ def mask_image() -> Image.Image:
 
 def _assemble(pipe: Any, controlnets: Sequence[Any], wanted: JobSpec) -> Any:
     """The pipeline of this request, of the parts of ``pipe``."""
-    kind = SCHEDULERS[wanted.scheduler]
-    scheduler = getattr(diffusers, kind.name).from_config(pipe.scheduler.config, **kind.options)
+    scheduler = make_scheduler(wanted, pipe.scheduler.config)
     parts = dict(pipe.components)
     if pipe.vae.dtype != pipe.unet.dtype:  # a worker keeps it upcast; diffusers casts it for each image
         parts["vae"] = copy.deepcopy(pipe.vae).to(pipe.unet.dtype)

@@ -115,6 +115,7 @@ class FamilyFacts(ABC):
     #: (`shared.catalog.schedulers.schedulers_of`).
     matches_flow: bool = False
     unused_schedulers: frozenset[str] = frozenset()
+    unused_with_controlnets: frozenset[str] = frozenset()
     #: What a model uses whose catalog entry does not say it.
     defaults: ModelDefaults = DEFAULTS
     #: Above which ``guidance_scale`` there is an unconditional branch; None: ``true_cfg_scale`` decides that.

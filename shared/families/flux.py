@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from shared.families.base import Config, ControlPlan, Mode, ModelDefaults, ModelSignature, TextTokens
 from shared.families.transformer import (
     TAKES_NO_MU,
+    TAKES_NO_SIGMAS,
     TransformerFacts,
     each_once,
     number,
@@ -105,6 +106,7 @@ FLUX = FluxFacts(
     text_tokens=TextTokens(512, 512),
     guidance_batches="two_forwards",
     unused_schedulers=TAKES_NO_MU,
+    unused_with_controlnets=TAKES_NO_SIGMAS,
     transformer_classes=frozenset({"FluxTransformer2DModel"}),
     file_words=("double_blocks.0.img_attn.", "double_blocks.0.img_mod.", "single_blocks.0.linear1."),
     diffusers_file_words=("transformer_blocks.0.norm1_context.", "single_transformer_blocks.0.proj_mlp."),

@@ -113,6 +113,9 @@ def _check_scheduler(job: AskedJob, facts: FamilyFacts) -> None:
         known = ", ".join(schedulers)
         detail = f"scheduler {job.scheduler!r} is not for {facts.label}; model {job.model!r} takes {known}"
         raise InvalidRequest(detail, field="scheduler")
+    if job.has_controlnets and job.scheduler in facts.unused_with_controlnets:
+        detail = f"scheduler {job.scheduler!r} is not for {_who(job, facts)} with ControlNets"
+        raise InvalidRequest(detail, field="scheduler")
     if job.mode != "text" and not SCHEDULERS[job.scheduler].begins_from_image:
         known = ", ".join(name for name in schedulers if SCHEDULERS[name].begins_from_image)
         detail = f"scheduler {job.scheduler!r} does not begin from an image; these do: {known}"

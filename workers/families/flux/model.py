@@ -87,9 +87,8 @@ class FluxModel(TransformerModel):
         """See `BaseModel`."""
         rows, columns = self.latents.tokens(self.size(spec.width, spec.height))
         options: dict[str, Any] = {"mu": shift_of_size(rows * columns, self.scheduler_config)}
-        if not SCHEDULERS[spec.scheduler].options.get("use_flow_sigmas"):
-            options["sigmas"] = job_sigmas(spec)
-        return options
+        makes_own = not spec.controlnets and SCHEDULERS[spec.scheduler].options.get("use_flow_sigmas")
+        return options if makes_own else options | {"sigmas": job_sigmas(spec)}
 
     def control_inputs(
         self,

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from shared.catalog.schedulers import SCHEDULERS
 from shared.families.base import Config, ControlPlan
 from shared.families.qwen_image import QWEN_IMAGE
 from shared.jobs.spec import JobSpec
@@ -80,10 +79,7 @@ class QwenImageModel(TransformerModel):
     def timestep_options(self, spec: JobSpec) -> dict[str, Any]:
         """See `BaseModel`."""
         rows, columns = self.latents.tokens(self.size(spec.width, spec.height))
-        options: dict[str, Any] = {"mu": shift_of_size(rows * columns, self.scheduler_config)}
-        if not SCHEDULERS[spec.scheduler].options.get("use_flow_sigmas"):
-            options["sigmas"] = job_sigmas(spec)
-        return options
+        return {"mu": shift_of_size(rows * columns, self.scheduler_config), "sigmas": job_sigmas(spec)}
 
     def control_inputs(
         self,

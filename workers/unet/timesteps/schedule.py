@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import diffusers
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -137,6 +138,8 @@ def make_schedule(steps: TimestepSpec, config: Any, device: Device) -> Schedule:
     value = getattr(steps, steps.field)
     placed = list(value) if isinstance(value, tuple) else value
     options = json.loads(steps.options)
+    if "sigmas" in options:
+        options["sigmas"] = np.array(options["sigmas"])  # not every class takes a list
     own = {} if "sigmas" in options else {steps.field: placed}
     scheduler.set_timesteps(**own, **options, device=device.torch_device)
     scheduler.timesteps = device.to_host(scheduler.timesteps).wait()

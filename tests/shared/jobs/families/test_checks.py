@@ -209,6 +209,8 @@ def test_a_scheduler_of_another_kind_of_model_is_refused(facts: FamilyFacts) -> 
 
 def test_a_scheduler_that_no_pipeline_begins_from_an_image_with_is_refused() -> None:
     ask(FLUX, scheduler="unipc_flow")
+    ask(FLUX, scheduler="dpmpp_2m_flow")
+    assert refusal(FLUX, scheduler="dpmpp_2m_flow", has_controlnets=True).field == "scheduler"
     refused = refusal(FLUX, "image", scheduler="unipc_flow")
     assert refused.field == "scheduler"
     assert "does not begin from an image" in str(refused)

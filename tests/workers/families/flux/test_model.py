@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from shared.catalog.schedulers import schedulers_of
 from shared.errors import ControlNetFailed
+from shared.families.flux import FLUX
 from tests.workers.families.flux.peer import theirs
 from tests.workers.families.transformer.world import TransformerWorld
 
@@ -116,3 +118,19 @@ def test_a_job_has_previews(world: TransformerWorld) -> None:
         png = model.latents.preview(noise.float(), (64, 48))
     image = Image.open(io.BytesIO(base64.b64decode(png)))
     assert image.size == (8, 6)
+
+
+#: All but LCM's, whose noise a seed decides here, and the global generator in diffusers.
+JUDGED = [name for name in schedulers_of(FLUX) if name != "flow_match_lcm"]
+
+
+@pytest.mark.parametrize("scheduler", JUDGED)
+def test_every_scheduler_makes_what_it_makes_in_diffusers(world: TransformerWorld, scheduler: str) -> None:
+    spec = world.spec(scheduler=scheduler, num_inference_steps=4)
+    assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
+@pytest.mark.parametrize("scheduler", [name for name in JUDGED if name not in FLUX.unused_with_controlnets])
+def test_every_scheduler_of_jobs_with_controlnets_does(world: TransformerWorld, scheduler: str) -> None:
+    spec = world.spec(scheduler=scheduler, num_inference_steps=4, controlnets=[world.control("short")])
+    assert world.ours(spec).has_bits_of(theirs(world, spec))

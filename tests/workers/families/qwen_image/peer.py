@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from shared.catalog.schedulers import SCHEDULERS
 from shared.jobs.spec import JobSpec
-from tests.diffusers_peer import CONTROL, mask_image, source_image
+from tests.diffusers_peer import CONTROL, make_scheduler, mask_image, source_image
 from tests.workers.families.transformer.world import Decoded, TransformerWorld, decoded
 
 
@@ -34,8 +33,7 @@ def _assemble(pipe: Any, controlnets: Sequence[Any], spec: JobSpec) -> Any:
         parts["controlnet"] = controlnets[0]
     elif controlnets:  # one ControlNet with several images: diffusers takes no other
         parts["controlnet"] = diffusers.QwenImageMultiControlNetModel(list(controlnets[:1]))
-    kind = SCHEDULERS[spec.scheduler]
-    scheduler = getattr(diffusers, kind.name).from_config(pipe.scheduler.config, **kind.options)
+    scheduler = make_scheduler(spec, pipe.scheduler.config)
     peer = getattr(diffusers, name)(scheduler=scheduler, **parts)
     peer.set_progress_bar_config(disable=True)
     return peer

@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from shared.catalog.schedulers import schedulers_of
 from shared.errors import ControlNetFailed, ModelFailed, SwiftError
+from shared.families.sd3 import SD3
 from tests.workers.families.sd3.peer import theirs
 from tests.workers.families.transformer.world import TransformerWorld
 
@@ -137,3 +139,13 @@ def test_a_job_has_previews(world: TransformerWorld) -> None:
         png = model.latents.preview(noise.float(), (64, 48))
     image = Image.open(io.BytesIO(base64.b64decode(png)))
     assert image.size == (8, 6)
+
+
+#: All but LCM's, whose noise a seed decides here, and the global generator in diffusers.
+JUDGED = [name for name in schedulers_of(SD3) if name != "flow_match_lcm"]
+
+
+@pytest.mark.parametrize("scheduler", JUDGED)
+def test_every_scheduler_makes_what_it_makes_in_diffusers(world: TransformerWorld, scheduler: str) -> None:
+    spec = world.spec(scheduler=scheduler, num_inference_steps=4)
+    assert world.ours(spec).has_bits_of(theirs(world, spec))

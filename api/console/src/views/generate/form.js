@@ -2,7 +2,7 @@ import { Checkbox, Field, Select } from "../../components/field.js";
 import { Slider } from "../../components/slider.js";
 import { html } from "../../html.js";
 import { ControlNetsSection } from "./controlnets.js";
-import { form, OF_SOME_MODELS, setFields, setModel } from "./form_state.js";
+import { form, NO_OPTIONS, setFields, setModel } from "./form_state.js";
 import { ImageInput } from "./image_input.js";
 import { LorasSection } from "./loras.js";
 
@@ -43,7 +43,7 @@ function ModelSection({ models, model, errors }) {
     <input type="number" value=${state[name]} placeholder=${placeholder ?? ""} onInput=${set(name)} ...${more} />
   </>`;
   const side = { min: model?.size_multiple, step: model?.size_multiple };
-  const optional = OF_SOME_MODELS.filter(([name]) => model?.fields?.includes(name));
+  const optional = Object.keys(NO_OPTIONS).filter((name) => model?.fields?.includes(name));
   const names = models.map(({ name, workers }) => [name, workers.length ? name : `${name} (no worker)`]);
   const schedulers = [["", `the model's: ${model?.scheduler ?? ""}`], ...(model?.schedulers ?? [])];
   return html`<fieldset class="section">
@@ -55,7 +55,7 @@ function ModelSection({ models, model, errors }) {
       ${number("width", "Width", model?.width, side)} ${number("height", "Height", model?.height, side)}
       ${number("num_images", "Images", 1, { min: 1 })} ${number("num_inference_steps", "Steps", model?.num_inference_steps, { min: 1 })}
       ${number("guidance_scale", "Guidance", model?.guidance_scale, { min: 0, step: 0.5 })} <${Seed} error=${errors.seed} />
-      ${optional.map(([name, label]) => number(name, label, model[name], { min: 0, step: "any" }))}
+      ${optional.map((name) => number(name, name.replaceAll("_", " "), model[name], { min: 0, step: "any" }))}
     </div>
     <${Field} label="Scheduler" error=${errors.scheduler}>
       <${Select} options=${schedulers} value=${state.scheduler} onChange=${(name) => setFields({ scheduler: name })} />

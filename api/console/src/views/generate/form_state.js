@@ -3,6 +3,8 @@ import { signal } from "@preact/signals";
 import { asText, numberOf } from "../../receipts/exact_json.js";
 import { requestOf } from "../../receipts/request_of.js";
 
+/** Numbers that only some models take. */
+export const NO_OPTIONS = { true_cfg_scale: "", max_sequence_length: "", shift: "" };
 /** The form when nothing is filled in: "" means the model's or the API's own default. */
 const EMPTY = {
   prompt: "",
@@ -12,9 +14,7 @@ const EMPTY = {
   height: "",
   num_inference_steps: "",
   guidance_scale: "",
-  true_cfg_scale: "",
-  max_sequence_length: "",
-  shift: "",
+  ...NO_OPTIONS,
   scheduler: "",
   seed: "",
   num_images: "1",
@@ -29,10 +29,7 @@ const EMPTY = {
   controlnets: [], // [{key, image, name, preprocessor, preprocessor_options, conditioning_scale, guidance_start, guidance_end}]
   carried: {}, // fields of the job that the form was filled from, and that it has no control for
 };
-/** Fields that only some models take, with their labels. */
-export const OF_SOME_MODELS = [["true_cfg_scale", "True CFG"], ["max_sequence_length", "Tokens of text"], ["shift", "Shift"]];
-const OPTIONAL = OF_SOME_MODELS.map(([name]) => name);
-const NUMBERS = ["width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images", "strength", "output_quality", ...OPTIONAL];
+const NUMBERS = ["width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images", "strength", "output_quality", ...Object.keys(NO_OPTIONS)];
 const TEXTS = ["model", "scheduler", "negative_prompt"];
 /** What stands in place of a field that is carried along: who changes it wants the other no longer. */
 const REPLACES = { seed: ["seeds"], num_images: ["seeds"], num_inference_steps: ["timesteps", "sigmas"] };
@@ -50,7 +47,7 @@ export function setFields(fields) {
 
 /** Use another model, without what only the one before may take. */
 export function setModel(model) {
-  setFields({ model, scheduler: "", prompt_syntax: "plain", ...Object.fromEntries(OPTIONAL.map((name) => [name, ""])) });
+  setFields({ ...NO_OPTIONS, model, scheduler: "", prompt_syntax: "plain" });
 }
 
 /** Empty the form. */
