@@ -47,6 +47,8 @@ class ControlNetTraits(NamedTuple):
     layout: str = ""
     #: It was trained to inpaint: beside the control image it is shown a mask. Such are not served.
     takes_mask: bool = False
+    #: It may be given a mask beside the control image (`FamilyFacts.masks_go_to_controlnets`).
+    can_take_mask: bool = False
 
 
 class ControlPlan(NamedTuple):
@@ -135,6 +137,11 @@ class FamilyFacts(ABC):
     sums_controlnets: bool = True
     #: Whether a row of a forward is computed as if it were alone: else rows are neither split nor batched.
     rows_are_independent: bool = True
+    #: What the names of the denoiser's weights begin with that its ControlNets compute with, too.
+    controlnet_layers: tuple[str, ...] = ()
+    #: Whether an image and its mask are given to the ControlNets of a job that has any: then the job
+    #: generates from noise, and nothing is put back after a step.
+    masks_go_to_controlnets: bool = False
 
     @abstractmethod
     def is_family_of(self, config: Config) -> bool:

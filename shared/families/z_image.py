@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.families.base import Config, ControlPlan, ModelDefaults, ModelSignature, TextTokens
+from shared.families.base import (
+    Config,
+    ControlNetTraits,
+    ControlPlan,
+    ModelDefaults,
+    ModelSignature,
+    TextTokens,
+)
 from shared.families.transformer import TAKES_NO_SIGMAS, TransformerFacts, each_once, number, pipelines
 
 #: Layers that a config without a number has.
@@ -40,6 +47,11 @@ class ZImageFacts(TransformerFacts):
         """See `TransformerFacts`."""
         return f"residuals of layers {'/'.join(map(str, _layers(config)))}"
 
+    def controlnet_traits(self, config: Config) -> ControlNetTraits:
+        """See `FamilyFacts`; with a mask a ControlNet takes latents twice, and a channel of the mask."""
+        can_take_mask = number(config, "control_in_dim", 0) % 2 == 1
+        return super().controlnet_traits(config)._replace(can_take_mask=can_take_mask)
+
     def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
         """See `FamilyFacts`."""
         return _SIZE_PX
@@ -67,9 +79,19 @@ Z_IMAGE = ZImageFacts(
     guidance_begins_above=0.0,
     text_tokens=TextTokens(512, 1024),
     unused_schedulers=TAKES_NO_SIGMAS,
-    controlnet_modes=frozenset({"text"}),
+    controlnet_modes=frozenset({"text", "mask"}),
     max_controlnets=1,
     rows_are_independent=False,
+    controlnet_layers=(
+        "t_embedder.",
+        "all_x_embedder.",
+        "cap_embedder.",
+        "noise_refiner.",
+        "context_refiner.",
+        "x_pad_token",
+        "cap_pad_token",
+    ),
+    masks_go_to_controlnets=True,
     residual_text_tokens=128,
     transformer_classes=frozenset({"ZImageTransformer2DModel"}),
     file_words=("layers.0.adaLN_modulation.", "noise_refiner.0.", "context_refiner.0.", "cap_pad_token"),

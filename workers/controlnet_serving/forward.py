@@ -37,7 +37,9 @@ class BatchedForward:
         ]
         engine = controlnet.engines.select(eager_bits=any(step.request.eager_bits for step in steps))
         self.used = controlnet.used_with(engine)
-        self._forward: ControlNetForward = controlnet.forward(
+        # Steps of several jobs have no scales that count within the forward: their rows are independent.
+        scaled = controlnet.at_scale(steps[0].part.scale)
+        self._forward: ControlNetForward = scaled.forward(
             _concatenate([device.from_host(step.x) for step in steps]),
             _concatenate(times),
             {name: _concatenate([own[name] for own in prepared]) for name in prepared[0]},

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from PIL import Image
@@ -55,6 +55,13 @@ class Conditioning(Protocol):
 
         The same object at every call: ControlNet inputs and cached projections are known by identity.
         """
+
+
+class MaskedImage(NamedTuple):
+    """The image that a job starts from, and the mask, which says what of it is generated anew."""
+
+    pixels: Tensor  # (1, 3, h, w), -1..1
+    mask: Tensor  # (1, 1, h, w), 1 where something is generated, 0 where the image stays
 
 
 class BaseModel(ABC):
@@ -236,6 +243,17 @@ class BaseModel(ABC):
     @abstractmethod
     def read_control_image(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
         """A control image as pixels, ``(1, 3, h, w)``, float32, in the range that ControlNets are shown."""
+
+    def gives_mask_to_controlnets(self, spec: JobSpec) -> bool:
+        """Whether the job's image and mask are given to its ControlNets: the loop then begins with noise."""
+        has_mask = spec.mask_image is not None and bool(spec.controlnets)
+        return has_mask and self.facts.masks_go_to_controlnets
+
+    def masked_control_inputs(
+        self, spec: JobSpec, pixels: Sequence[Tensor], controlnets: Sequence[Config], masked: MaskedImage
+    ) -> list[Tensor]:
+        """As `control_inputs`, of a job for which `gives_mask_to_controlnets`."""
+        raise NotImplementedError
 
     def control_inputs(
         self,

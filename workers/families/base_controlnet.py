@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,17 @@ class ControlNet(ABC):
 
         ``position`` is that of the ControlNet in the job.
         """
+
+    def with_base(self, parts: Mapping[str, nn.Module]) -> Self:
+        """The same ControlNet, which computes with layers of a loaded base model, of these ``parts``.
+
+        For families of `FamilyFacts.controlnet_layers`: LoRAs may have patched them. Others use none.
+        """
+        return self
+
+    def at_scale(self, scale: float) -> Self:
+        """The same ControlNet for steps of a ``conditioning_scale``, if that counts within its forward."""
+        return self
 
     @abstractmethod
     def embed(self, control: Tensor, batch: int) -> Tensor:

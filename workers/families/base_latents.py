@@ -30,6 +30,10 @@ class LatentSpace(ABC):
     def sample_noise(self, generators: Sequence[torch.Generator], size: tuple[int, int]) -> Tensor:
         """``(n, …)`` of the standard normal, a CPU generator an image; ``size`` is (width, height) in px."""
 
+    def sample_noise_for_image(self, generators: Sequence[torch.Generator], size: tuple[int, int]) -> Tensor:
+        """The noise that is added to an image: some pipelines sample it in the image latents' type."""
+        return self.sample_noise(generators, size)
+
     @abstractmethod
     def encode(self, pixels: Tensor) -> EncodedImage:
         """``pixels``: ``(1, 3, h, w)`` in -1..1."""
@@ -37,6 +41,13 @@ class LatentSpace(ABC):
     def sample_images(self, encoded: EncodedImage, generators: Sequence[torch.Generator]) -> Tensor:
         """What image-to-image starts from, ``(n, …)``, sampled as the family's pipeline does it."""
         return torch.cat([encoded.sample_centred(generator) for generator in generators])
+
+    def repeat_sample(self, latents: Tensor, count: int) -> Tensor:
+        """Latents ``(1, …)`` of an input image for ``count`` images that a mask keeps a part of.
+
+        Their layout in memory, which decides last bits, is that of the family's pipeline: here contiguous.
+        """
+        return latents.repeat(count, *[1] * (latents.dim() - 1))
 
     @abstractmethod
     def shrink_mask(self, mask: Tensor, count: int) -> Tensor:

@@ -1,6 +1,6 @@
 """What base models must know of the catalog's ControlNets, from their configs: nothing is loaded."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from shared.catalog.entries import SINGLE_FILE, Catalog
 from shared.errors import CatalogGone, ControlNetFailed
@@ -42,9 +42,15 @@ def _unknown(name: str) -> Config:
 class ControlNetConfigs:
     """The configs of ControlNets, and where a base model that is loaded adds their residuals."""
 
-    def __init__(self, read: ReadConfig = _unknown) -> None:
+    def __init__(self, read: ReadConfig = _unknown, first_bases: Mapping[str, str] | None = None) -> None:
+        """``first_bases``: by ControlNet, the first base model of its catalog entry."""
         self._read = read
+        self._first_bases = first_bases or {}
         self._configs: dict[str, Config] = {}
+
+    def is_first_base(self, controlnet: str, model: str) -> bool:
+        """Whether a base model is the one of which workers load layers with a ControlNet that needs some."""
+        return self._first_bases.get(controlnet, model) == model
 
     def plan(self, controlnets: Sequence[str], model: BaseModel) -> ControlPlan:
         """Where ``model`` adds the residuals of ``controlnets``, which are summed, so they must be alike.

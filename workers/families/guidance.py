@@ -25,6 +25,10 @@ class Guidance(ABC):
     def __init__(self, *, is_guided: bool) -> None:
         self.is_guided = is_guided
 
+    def is_guided_at(self, t: float) -> bool:
+        """Whether a step at timestep ``t`` has both branches, or else the conditional one alone."""
+        return self.is_guided
+
     @abstractmethod
     def combine(self, prediction: Tensor) -> Tensor:
         """The predictions of both branches, ``(2n, …)``, as the scheduler takes them, ``(n, …)``.

@@ -1,6 +1,6 @@
 """Loads the ControlNets of the catalog on demand: in workers that serve them, and where none does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +115,6 @@ def load_controlnet(
     hub_id, revision = split_revision(source)
     if Path(source).exists() or (not revision and Path(source).is_absolute()):
         check_controlnet_source(name, Path(source), variant, config)
-    wanted = ControlNetSource(
-        name=name,
-        path=hub_id,
-        dtype=getattr(torch, dtype),
-        device=device,
-        variant=variant,
-        revision=revision,
-        config=config,
-        base=base,
-        base_config=base_config,
-        memory_format=memory_format,
-        hash_weights=_hashing(hashes, source, config, dtype=dtype, variant=variant),
-    )
     try:
         if source.endswith(SINGLE_FILE):
             file = Path(source)
@@ -136,6 +123,20 @@ def load_controlnet(
             facts = family_of_controlnet(read_config(source))
         if facts is None:
             raise Unloadable("it is of no family that is served")
+        beside = [folder for folder in (config, base if facts.controlnet_layers else None) if folder]
+        wanted = ControlNetSource(
+            name=name,
+            path=hub_id,
+            dtype=getattr(torch, dtype),
+            device=device,
+            variant=variant,
+            revision=revision,
+            config=config,
+            base=base,
+            base_config=base_config,
+            memory_format=memory_format,
+            hash_weights=_hashing(hashes, source, beside, dtype=dtype, variant=variant),
+        )
         return family(facts.name).load_controlnet(wanted)
     except ModelFailed:
         raise
@@ -157,8 +158,7 @@ def read_config(source: str, part: str | None = None) -> Mapping[str, Any]:
     return config
 
 
-def _hashing(hashes: HashCache | None, source: str, config: str | None, **options: Any) -> HashWeights:
-    beside = [] if config is None else [config]
+def _hashing(hashes: HashCache | None, source: str, beside: Sequence[str], **options: Any) -> HashWeights:
     return weights_sha256 if hashes is None else hashes.for_load(source, *beside, **options)
 
 

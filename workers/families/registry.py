@@ -9,6 +9,7 @@ from workers.families.flux.loading import FLUX_FAMILY
 from workers.families.qwen_image.loading import QWEN_IMAGE_FAMILY
 from workers.families.sd3.loading import SD3_FAMILY
 from workers.families.unet.loading import UNetFamily
+from workers.families.z_image.loading import Z_IMAGE_FAMILY
 from workers.model_checks.weight_files import Unloadable
 
 BUILT_IN: tuple[Family, ...] = (
@@ -16,6 +17,7 @@ BUILT_IN: tuple[Family, ...] = (
     FLUX_FAMILY,
     QWEN_IMAGE_FAMILY,
     SD3_FAMILY,
+    Z_IMAGE_FAMILY,
 )
 _families: dict[str, Family] = {family.facts.name: family for family in BUILT_IN}
 

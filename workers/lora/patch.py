@@ -130,6 +130,10 @@ class Patcher:
         found = [(*key, with_) for key, with_ in self._contents.items() if key[0] in parts]
         return sorted((part, name, with_) for part, name, with_ in found if with_ is not None)
 
+    def has_changed(self, part: str, prefixes: tuple[str, ...]) -> bool:
+        """Whether LoRAs have changed weights of ``part`` whose names begin so, or may have."""
+        return any(one == part and name.startswith(prefixes) for one, name in self._contents)
+
     def check_known(self) -> None:
         """Raise `NonFiniteWeights` if it is known that a patch has spoiled weights; does not wait."""
         self._check([one for one in self._checks if one[0].is_known])

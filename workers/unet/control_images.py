@@ -11,7 +11,9 @@ from shared.control_images.control_map import control_map_of
 from shared.jobs.spec import ControlNetSpec
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
+from workers.families.base import MaskedImage
 from workers.unet.attempt_context import AttemptContext
+from workers.unet.latents.input_images import read_input_images
 from workers.unet.output.images import sha256
 
 
@@ -42,7 +44,14 @@ def read_control_images(context: AttemptContext) -> list[ControlImage]:
             pixels.append(model.read_control_image(image, size))
         names.append(name)
     configs = [context.worker.controlnet_configs.config(one.name, model) for one in spec.controlnets]
-    controls = model.control_inputs(spec, pixels, configs, context.generators)
+    if model.gives_mask_to_controlnets(spec):
+        source = read_input_images(images, model, spec, tenant=tenant)
+        assert source is not None, "the job has an image"
+        assert source.mask is not None, "the job has a mask"
+        masked = MaskedImage(source.pixels, source.mask)
+        controls = model.masked_control_inputs(spec, pixels, configs, masked)
+    else:
+        controls = model.control_inputs(spec, pixels, configs, context.generators)
     return [ControlImage(name, control.cpu()) for name, control in zip(names, controls, strict=True)]
 
 

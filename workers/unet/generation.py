@@ -173,7 +173,7 @@ class Generation:
         )
 
     def _start(self, generators: list[Generator]) -> InitialLatents:
-        if self._spec.image is None:
+        if self._spec.image is None or self._model.gives_mask_to_controlnets(self._spec):
             return make_initial_latents(self._model, self._spec, self._schedule, generators, None)
         with self._times.span("encode image"):
             source = read_input_images(

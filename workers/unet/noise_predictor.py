@@ -174,6 +174,8 @@ class NoisePredictorFactory:
         names = list(dict.fromkeys(controlnet.name for controlnet in context.spec.controlnets))
         for name in names:
             residency.wanted(name)
+            if context.spec.loras and context.model.facts.controlnet_layers:  # which they may patch
+                residency.load_for_job(name)
         loaded = context.worker.controlnets.names()
         missing = [name for name in names if name not in loaded and residency.can_load(name)]
         worker = context.worker

@@ -4,7 +4,7 @@ from api.schemas.job_request import ControlNetRequest, JobRequest
 from api.services import Services
 from api.submission.checks.known_names import known_name, listed
 from shared.errors import InvalidRequest
-from shared.families.base import ControlNetTraits
+from shared.families.base import ControlNetTraits, FamilyFacts
 
 
 def check_controlnets(request: JobRequest, services: Services, model: str) -> bool:
@@ -20,6 +20,7 @@ def check_controlnets(request: JobRequest, services: Services, model: str) -> bo
         traits = services.families.controlnet(controlnet.name)
         _check_mode(controlnet, traits, field=f"controlnets.{i}.control_mode")
         _check_mask(controlnet, traits, field=f"controlnets.{i}.name")
+        _check_given_mask(controlnet, traits, request, services.families.facts(model), i)
         _check_sum(request, services, i)
         guess_mode |= i == 0 and traits is not None and traits.global_pooling
     if guess_mode and not request.controlnets:
@@ -72,6 +73,24 @@ def _check_mask(controlnet: ControlNetRequest, traits: ControlNetTraits | None, 
     if traits is not None and traits.takes_mask:
         detail = f"ControlNet {controlnet.name!r} was trained to inpaint, with a mask: that is not served"
         raise InvalidRequest(detail, field=field)
+
+
+def _check_given_mask(
+    controlnet: ControlNetRequest,
+    traits: ControlNetTraits | None,
+    request: JobRequest,
+    facts: FamilyFacts | None,
+    position: int,
+) -> None:
+    """Where a job's mask is given to its ControlNet: it must be able to see one, and nothing is blended."""
+    if request.mask_image is None or facts is None or not facts.masks_go_to_controlnets:
+        return
+    if request.strength not in (None, 1.0):
+        detail = f"with a ControlNet {facts.label} generates all of what a mask marks: strength is 1"
+        raise InvalidRequest(detail, field="strength")
+    if traits is not None and not traits.can_take_mask:
+        detail = f"ControlNet {controlnet.name!r} was not trained to inpaint: it takes no mask_image"
+        raise InvalidRequest(detail, field=f"controlnets.{position}.name")
 
 
 def _check_mode(controlnet: ControlNetRequest, traits: ControlNetTraits | None, *, field: str) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, cast
@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from redis import Redis
 from torch import Tensor
 
+from shared.families.unet import SD1
 from shared.jobs.options import LoraLoading, Precision
 from shared.jobs.spec import ControlNetSpec
 from shared.keys import LOCAL, controlnet_steps
@@ -30,6 +31,7 @@ from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 from workers.families.guidance import CFGBranch
 from workers.families.unet.controlnet import UNetControlNet
+from workers.lora.patch import Patcher
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.transport.protocol import QueuedStep
@@ -180,6 +182,14 @@ class FakeWorker:
         return ControlNetResidency(self.controlnets, self.served_controlnets)
 
 
+class FakeModel:
+    """What its ControlNets know of a base model."""
+
+    facts = SD1
+    parts: Mapping[str, Any] = {}
+    patcher = Patcher({"unet": UNET})
+
+
 class ControlNetJob(NamedTuple):
     """A job of ControlNets: what the loop calls, and what it works with."""
 
@@ -220,7 +230,7 @@ def make_job(
     )
     context = AttemptContext(
         worker=cast("UNetWorker", worker),
-        model=cast("BaseModel", None),
+        model=cast("BaseModel", FakeModel()),
         spec=job_spec(
             controlnets=list(specs),
             residual_precision=precision,

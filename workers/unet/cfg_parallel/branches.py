@@ -61,6 +61,8 @@ class CFGBranches:
 
     def predict(self, x: Tensor, step: int, total: int, t: Timestep, loras: Sequence[str]) -> Tensor:
         """The prediction for the model input ``x``, ``(b, c, h/f, w/f)``; ``loras`` are in effect."""
+        if self._guidance.is_guided and not self._guidance.is_guided_at(t.value):
+            return self._predictor(CFGBranch.COND).predict(x, step, total, t)
         has_follower = self._leader.has_follower()
         if not has_follower and step not in self._replayed:
             return self._predictors[CFGBranch.BOTH].predict(x, step, total, t)

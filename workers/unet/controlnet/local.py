@@ -7,11 +7,13 @@ they are computed.
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from workers.devices.base import Device
+from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.model_cache import ModelCache
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
@@ -20,15 +22,19 @@ from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 class LocalControlNets:
     """The ControlNets of one attempt that are loaded here; those it has pinned stay."""
 
-    def __init__(self, controlnets: ModelCache[ControlNet], device: Device, worker: str) -> None:
+    def __init__(
+        self, controlnets: ModelCache[ControlNet], model: BaseModel, device: Device, worker: str
+    ) -> None:
+        """``model``: the base model, of which some ControlNets use layers."""
         self._controlnets = controlnets
+        self._model = model
         self._device = device
         self._worker = worker
         self._pinned: set[str] = set()
         self._pins = ExitStack()
         self._images: dict[int, Tensor] = {}  # position: the embedded control image
-        #: Position: the inputs, and what the ControlNet has prepared from them.
-        self._prepared: dict[int, tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = {}
+        #: Position: the inputs, the LoRAs in the base model then, and what the ControlNet has prepared.
+        self._prepared: dict[int, tuple[Mapping[str, Tensor], Any, Mapping[str, Tensor]]] = {}
 
     def pin(self, controlnet: str) -> bool:
         """Keep it loaded until `unpin_all`; ``False`` if it is not, and so cannot be computed at once."""
@@ -58,15 +64,17 @@ class LocalControlNets:
         ``x`` and ``inputs`` are on the device, and so are the residuals.
         """
         start = time.time()
-        with self._controlnets.use(part.controlnet) as controlnet:
+        with self._controlnets.use(part.controlnet) as loaded:
+            controlnet = loaded.with_base(self._model.parts).at_scale(part.scale)
             controlnet.check(part.position, guess_mode=request.guess_mode)
             if part.position not in self._images:
                 embedded = controlnet.embed(self._device.from_host(image), x.shape[0])
                 self._images[part.position] = embedded
-            prepared_from, prepared = self._prepared.get(part.position, (None, {}))
-            if prepared_from is not inputs:
+            loras = self._model.patcher.patched
+            prepared_from, prepared_with, prepared = self._prepared.get(part.position, (None, None, {}))
+            if prepared_from is not inputs or prepared_with != loras:
                 prepared = controlnet.prepare(inputs)
-                self._prepared[part.position] = inputs, prepared
+                self._prepared[part.position] = inputs, loras, prepared
             embedded = self._images[part.position]
             engine = controlnet.engines.select(eager_bits=request.eager_bits)
             # Made on the device: copied there, it would wait for the encoder. Its type is named: the default

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from shared.errors import ControlNetFailed
 from workers.transport.codecs import as_sent
 from workers.transport.pixels import pack_pixels
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
@@ -25,7 +26,9 @@ class ControlNetSession:
         self._input_copies: Mapping[str, Tensor] = {}  # in the host's memory
         self._first_residual = first_residual
         worker = context.worker
-        self._local = LocalControlNets(worker.controlnets, worker.device, context.timeline.worker)
+        self._local = LocalControlNets(
+            worker.controlnets, context.model, worker.device, context.timeline.worker
+        )
         self._may_choose_local = worker.settings.local_controlnets == "auto"
 
     def publish_images(self, images: list[Tensor]) -> None:
@@ -49,14 +52,36 @@ class ControlNetSession:
         """Those of a step's ControlNets that are computed here, without asking others.
 
         Nobody else could serve them now, or their residuals would travel for too long: then what is not
-        loaded here yet is loaded meanwhile, if it fits.
+        loaded here yet is loaded meanwhile, if it fits. Or they compute with layers of the base model as only
+        this worker has them: then they are loaded when they are computed. Raises `ControlNetFailed` if they
+        may not be.
         """
         others, found = self.context.worker.other_workers, []
         for part in parts:
+            if self._needs_this_base(part.controlnet):
+                found.append(part.position)
+                continue
             is_near = self._may_choose_local and self._is_nearer_here(part)
             if is_near or (self.holds(part) and not others.may_serve(part.controlnet, part.platform)):
                 found.append(part.position)
         return frozenset(found)
+
+    def _needs_this_base(self, controlnet: str) -> bool:
+        """Whether it uses layers of the base model that are not those which ControlNet workers load."""
+        worker, model = self.context.worker, self.context.model
+        layers = model.facts.controlnet_layers
+        if not layers:
+            return False
+        is_patched = model.patcher.has_changed(model.facts.denoiser, layers)
+        if not is_patched and worker.controlnet_configs.is_first_base(controlnet, model.name):
+            return False
+        if not worker.residency.may_hold(controlnet):
+            why = "a LoRA has patched" if is_patched else "are not those of its first model"
+            raise ControlNetFailed(
+                f"ControlNet {controlnet!r} uses layers of model {model.name!r} which {why}: only a worker of"
+                " the model could compute it, and SWIFT_WORKER_CONTROLNETS keeps this one from loading it"
+            )
+        return True
 
     def _is_nearer_here(self, part: ControlNetCall) -> bool:
         choice, name = self.context.worker.local_choice, part.controlnet

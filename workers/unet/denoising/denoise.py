@@ -9,7 +9,7 @@ from torch import Tensor
 from workers.families.guidance import Guidance
 from workers.unet.timesteps.schedule import Schedule, Timestep
 
-#: Predicts from the scaled model input ``x`` at step ``i``, timestep ``t``; both CFG branches if guided.
+#: Predicts from the scaled model input ``x`` at step ``i``, timestep ``t``; of both branches if guided.
 Predict = Callable[[Tensor, int, Timestep], Tensor]
 #: Called before each step; raises to stop the job.
 BeforeStep = Callable[[int], None]
@@ -51,8 +51,11 @@ def denoise(
     latents = start.latents
     for i in range(first_step, len(schedule.timesteps)):
         before_step(i)
-        x = schedule.scaled(guidance.expand(latents), i)
-        noise = guidance.combine(predict(start.model_input(x), i, schedule.timestep(i)))
+        t = schedule.timestep(i)
+        is_guided = guidance.is_guided_at(t.value)
+        x = schedule.scaled(guidance.expand(latents) if is_guided else latents, i)
+        noise = predict(start.model_input(x), i, t)
+        noise = guidance.combine(noise) if is_guided else noise
         latents = schedule.step(noise, i, latents, step_options)
         latents = start.after_step(i, latents)
         after_step(i, latents)

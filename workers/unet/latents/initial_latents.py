@@ -37,5 +37,5 @@ def _noised_image(
     encoded = model.latents.encode(pixels)
     latents = model.latents.sample_images(encoded, generators)
     height, width = pixels.shape[-2:]
-    noise = model.latents.sample_noise(generators, (width, height))
+    noise = model.latents.sample_noise_for_image(generators, (width, height))
     return schedule.noised(latents, noise, 0)

@@ -55,12 +55,10 @@ def start_inpainting(
     n, (height, width) = len(generators), source.pixels.shape[-2:]
 
     def sample(encoded: EncodedImage) -> Tensor:
-        latents = encoded.sample(generators[0])
-        # Not torch.cat: the layout of its result in memory is the sample's, which changes last bits.
-        return latents.repeat(n, *[1] * (latents.dim() - 1))
+        return model.latents.repeat_sample(encoded.sample(generators[0]), n)
 
     def first_latents(image: Tensor | None) -> tuple[Tensor, Tensor]:
-        noise = model.latents.sample_noise(generators, (width, height))
+        noise = model.latents.sample_noise_for_image(generators, (width, height))
         if image is None or (strength == 1 and not schedule.matches_flow):
             return noise, schedule.initial(noise)
         return noise, schedule.noised(image, noise, 0)

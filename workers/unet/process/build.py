@@ -78,7 +78,10 @@ def build_worker(
         lora_memory=LoraMemory(settings.lora_memory_bytes),
         models=_model_cache(settings, catalog, memory, sizes),
         controlnets=controlnet_cache(catalog, settings, memory, compiles=False),
-        controlnet_configs=ControlNetConfigs(config_reader(catalog, settings)),
+        controlnet_configs=ControlNetConfigs(
+            config_reader(catalog, settings),
+            {name: entry.models[0] for name, entry in catalog.controlnets.items()},
+        ),
         steps=StepQueue(residuals[0], settings, device),
         transport=ResidualTransport(
             residuals, settings, device=device, step_bytes=largest_step_bytes(catalog, settings.catalog)

@@ -1,0 +1,161 @@
+"""Loading Z-Image and its ControlNets from what diffusers saves."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import ZImageControlNetModel
+from safetensors.torch import load_file, save_file
+
+from infra.tiny_models.z_image import make_z_image, make_z_image_controlnet
+from shared.catalog.catalog import read_catalog
+from shared.errors import ModelFailed
+from shared.settings import Settings
+from workers.families.load_base_model import load_model
+from workers.families.load_controlnet import controlnet_cache, load_controlnet
+from workers.families.z_image.base_layers import load_base_layers
+from workers.families.z_image.controlnet import ZImageControlNet
+from workers.families.z_image.model import ZImageModel
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.weights.loaded import weights_sha256
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("z-image")
+    make_z_image().save_pretrained(folder / "base")
+    for kind in ("1.0", "2.0", "2.1"):
+        make_z_image_controlnet(kind).save_pretrained(folder / kind)
+    return folder
+
+
+def load(folder: Path, kind: str = "2.1", base: str = "base") -> ZImageControlNet:
+    controlnet = load_controlnet(kind, str(folder / kind), "float32", "cpu", base=str(folder / base))
+    assert isinstance(controlnet, ZImageControlNet)
+    return controlnet
+
+
+def copied(folder: Path, tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """A folder in which the base model's weights are changed, by their names."""
+    new = tmp_path / "models"
+    shutil.copytree(folder, new)
+    weights = load_file(new / "base" / "transformer" / WEIGHTS)
+    change(weights)
+    save_file(weights, new / "base" / "transformer" / WEIGHTS)
+    return new
+
+
+def test_a_base_model_loads_from_its_folder(folder: Path) -> None:
+    model = load_model("z", str(folder / "base"), "bfloat16", "cpu")
+    assert isinstance(model, ZImageModel)
+    assert model.dtype == torch.bfloat16
+    assert model.size(None, None) == (1024, 1024)
+
+
+@pytest.mark.parametrize("kind", ["1.0", "2.0", "2.1"])
+def test_a_controlnet_loads_with_the_layers_of_its_base_model(folder: Path, kind: str) -> None:
+    model = ZImageControlNetModel.from_transformer(make_z_image_controlnet(kind), make_z_image().transformer)
+    loaded = load(folder, kind)
+    assert loaded.sha256 == weights_sha256({"controlnet": model})
+    assert loaded.model.t_scale == model.t_scale
+
+
+def test_its_hash_is_that_of_the_base_models_layers_too(folder: Path, tmp_path: Path) -> None:
+    def change(weights: dict[str, Any]) -> None:
+        weights["context_refiner.0.feed_forward.w1.weight"] += 1
+
+    assert load(copied(folder, tmp_path, change)).sha256 != load(folder).sha256
+
+
+def test_a_remembered_hash_ends_when_the_base_model_changes(folder: Path, tmp_path: Path) -> None:
+    models = copied(folder, tmp_path, lambda weights: None)
+    (models / "catalog.toml").write_text(
+        'default_model = "base"\n[models.base]\nsource = "base"\n'
+        '[controlnets."2.1"]\nsource = "2.1"\nmodel = "base"\n'
+    )
+    settings = Settings(catalog=models / "catalog.toml", home=tmp_path / "home")
+    catalog = read_catalog(settings.catalog)
+
+    def sha256() -> str:
+        with controlnet_cache(catalog, settings, DeviceMemory(1 << 30)).use("2.1") as controlnet:
+            return controlnet.sha256
+
+    before = sha256()
+    assert sha256() == before
+    file = models / "base" / "transformer" / WEIGHTS
+    weights = load_file(file)
+    weights["noise_refiner.1.feed_forward.w1.weight"] += 1
+    save_file(weights, file)
+    assert sha256() != before
+
+
+def test_nothing_else_of_the_base_model_is_kept(folder: Path) -> None:
+    names = dict(load(folder).model.named_parameters())
+    assert "noise_refiner.0.attention.to_q.weight" in names
+    assert not [name for name in names if name.startswith(("layers.", "all_final_layer."))]
+
+
+def test_a_base_model_in_a_single_file_gives_its_layers(folder: Path, tmp_path: Path) -> None:
+    # Given the transformer in one file, by its original names, as they are published
+    models = copied(folder, tmp_path, lambda weights: None)
+    weights = load_file(models / "base" / "transformer" / WEIGHTS)
+    originals = {f"model.diffusion_model.{name}": tensor for name, tensor in _original(weights).items()}
+    save_file(originals, models / "base.safetensors")
+    config = json.loads((models / "base" / "transformer" / "config.json").read_text())
+    of_file = load_base_layers(str(models / "base.safetensors"), config, torch.float32)
+    of_folder = load_base_layers(str(models / "base"), config, torch.float32)
+    assert weights_sha256({"layers": of_file}) == weights_sha256({"layers": of_folder})
+
+
+def test_a_base_model_without_a_layer_that_is_needed_is_refused(folder: Path, tmp_path: Path) -> None:
+    models = copied(folder, tmp_path, lambda weights: weights.pop("cap_embedder.1.weight"))
+    with pytest.raises(
+        ModelFailed, match=r"lacks 1 weights that it computes with, such as cap_embedder\.1\.weight"
+    ):
+        load(models)
+
+
+def test_layers_that_hold_nan_are_refused(folder: Path, tmp_path: Path) -> None:
+    models = copied(folder, tmp_path, lambda weights: weights["x_pad_token"].fill_(float("nan")))
+    with pytest.raises(ModelFailed, match="x_pad_token holds a NaN"):
+        load(models)
+
+
+def test_control_layers_that_do_not_rise_are_refused(folder: Path, tmp_path: Path) -> None:
+    models = copied(folder, tmp_path, lambda weights: None)
+    config = json.loads((models / "2.1" / "config.json").read_text())
+    (models / "2.1" / "config.json").write_text(json.dumps(config | {"control_layers_places": [0, 4, 2]}))
+    with pytest.raises(ModelFailed, match=r"control_layers_places \[0, 4, 2\] do not rise from 0"):
+        load(models)
+
+
+def test_a_controlnet_without_a_base_model_is_refused(folder: Path) -> None:
+    with pytest.raises(ModelFailed, match="names no base model"):
+        load_controlnet("2.1", str(folder / "2.1"), "float32", "cpu")
+
+
+def _original(weights: dict[str, Any]) -> dict[str, Any]:
+    """The names under which Z-Image was published: queries, keys and values are one weight."""
+    names = {
+        "all_final_layer.2-1.": "final_layer.",
+        "all_x_embedder.2-1.": "x_embedder.",
+        ".attention.to_out.0.": ".attention.out.",
+        ".attention.norm_q.": ".attention.q_norm.",
+        ".attention.norm_k.": ".attention.k_norm.",
+    }
+    found: dict[str, Any] = {}
+    for name, tensor in weights.items():
+        if ".attention.to_q." in name:
+            parts = [weights[name.replace("to_q", f"to_{part}")] for part in "qkv"]
+            found[name.replace("to_q", "qkv")] = torch.cat(parts)
+        elif ".attention.to_k." not in name and ".attention.to_v." not in name:
+            for own, theirs in names.items():
+                name = name.replace(own, theirs)
+            found[name] = tensor
+    return found

@@ -1,0 +1,81 @@
+"""Whole jobs of Z-Image, judged by diffusers' pipelines: the same bits before the VAE, the same pixels."""
+
+from typing import Any
+
+import pytest
+
+from tests.workers.families.z_image.world import KINDS, World
+from workers.unet.cfg_parallel.policy import may_split
+
+#: Fields of jobs from text.
+TEXT: dict[str, dict[str, Any]] = {
+    "not guided": {"guidance_scale": 0.0},
+    "guided": {},
+    "guided weakly": {"guidance_scale": 0.5},
+    "a longer negative prompt": {
+        "negative_prompt": "a black cat on a white house and a big yellow star " * 3
+    },
+    "a short window": {"max_sequence_length": 12},
+    "normalized": {"cfg_normalization": 0.5},
+    "truncated": {"cfg_truncation": 0.4},
+    "two images": {"num_images": 2},
+    "own sigmas": {"sigmas": [1.0, 0.8, 0.5, 0.1]},
+}
+
+
+@pytest.mark.parametrize("fields", TEXT.values(), ids=TEXT)
+def test_images_from_text_are_diffusers_own(world: World, fields: dict[str, Any]) -> None:
+    wanted = world.spec(**fields)
+    assert world.ours(wanted).equals(world.theirs(wanted))
+
+
+@pytest.mark.parametrize("fields", [{}, {"guidance_scale": 0.0}, {"num_images": 2}], ids=str)
+@pytest.mark.parametrize("strength", [0.6, 1.0])
+@pytest.mark.parametrize("mask", [False, True])
+def test_images_from_images_are_diffusers_own(
+    world: World,
+    fields: dict[str, Any],
+    strength: float,
+    mask: bool,
+) -> None:
+    wanted = world.spec(strength=strength, **world.images(mask=mask), **fields)
+    assert world.ours(wanted).equals(world.theirs(wanted))
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"guidance_scale": 0.0}, {"num_images": 2}, {"cfg_truncation": 0.4}], ids=str
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_guided_by_a_controlnet_are_diffusers_own(
+    world: World, kind: str, fields: dict[str, Any]
+) -> None:
+    wanted = world.spec(controlnets=[world.controlnet(kind)], **fields)
+    ours = world.ours(wanted)
+    assert ours.equals(world.theirs(wanted))
+    assert not ours.equals(world.ours(world.spec(**fields)))
+
+
+# For several images diffusers' pipeline fails: it has one mask, and the rest for each of them.
+@pytest.mark.parametrize("fields", [{}, {"guidance_scale": 0.0}], ids=str)
+@pytest.mark.parametrize("kind", ["2.0", "2.1"])
+def test_a_mask_is_given_to_the_controlnet(world: World, kind: str, fields: dict[str, Any]) -> None:
+    wanted = world.spec(
+        controlnets=[world.controlnet(kind)], strength=1.0, **world.images(mask=True), **fields
+    )
+    ours = world.ours(wanted)
+    assert ours.equals(world.theirs(wanted))
+    assert not ours.equals(world.ours(world.spec(controlnets=[world.controlnet(kind)], **fields)))
+
+
+def test_a_controlnet_guides_only_its_share_of_the_steps(world: World) -> None:
+    plain = world.ours(world.spec())
+    partly = world.ours(world.spec(controlnets=[world.controlnet("2.1", guidance_end=0.5)]))
+    whole = world.ours(world.spec(controlnets=[world.controlnet("2.1")]))
+    assert not partly.equals(plain)
+    assert not partly.equals(whole)
+
+
+def test_a_job_is_not_split_over_two_workers_nor_batched_with_others(world: World) -> None:
+    # Its rows are padded to the longest caption, and masked
+    with world.worker.models.use(world.dtype) as model:
+        assert not may_split(world.spec(lora_loading={"mode": "bounded"}, latent_parallelism="on"), model)
