@@ -26,7 +26,8 @@ def load_single_file(kind: Any, path: str, config: str, part: str | None, dtype:
     with init_empty_weights():
         wanted = set(kind.from_config(described).state_dict())
     weights = load_single_file_checkpoint(path)
-    if len(wanted & weights.keys()) < len(wanted) / 2:  # by names of its authors
+    is_by_other_names = len(wanted & weights.keys()) < len(wanted) / 2
+    if is_by_other_names or kind.__name__ in _LEFT_OUT:
         weights = _converted(kind, weights, described)
     if unknown := weights.keys() - wanted:
         raise Unloadable(_names("holds", unknown, f"that its {kind.__name__} has no place for"))
