@@ -20,6 +20,7 @@ from workers.families.z_image.conditioning import ZImageConditioning, as_chat, e
 from workers.families.z_image.forward import staged_forward
 from workers.families.z_image.guidance import ZImageGuidance
 from workers.families.z_image.latents import ZImageLatents
+from workers.families.z_image.lora_targets import z_image_lora_targets
 
 #: Tokens of a prompt that are read, with the chat template's, of a job that does not say.
 MAX_TOKENS = 512
@@ -39,7 +40,7 @@ class ZImageModel(TransformerModel):
     @property
     def lora_targets(self) -> TransformerLoraTargets:
         """See `BaseModel`."""
-        return TransformerLoraTargets(self.lora_parts)
+        return z_image_lora_targets(self.lora_parts)
 
     def guidance(self, spec: JobSpec) -> ZImageGuidance:
         """See `BaseModel`."""

@@ -14,6 +14,7 @@ from tests.workers.lora import pipelines
 from tests.workers.lora.conftest import weights_of
 from tests.workers.lora.pipelines import down_up, kohya, linears, peft
 from workers.families.z_image.lora_targets import z_image_lora_targets
+from workers.families.z_image.model import ZImageModel
 from workers.lora.formats.parser import read_lora
 
 PARTS = ("transformer",)
@@ -106,6 +107,12 @@ def test_fused_layers_are_the_same_in_every_form(
     for name in every:
         assert torch.equal(added["kohya"][name], added["PEFT"][name])
         assert torch.equal(added["kohya"][name], added["ComfyUI"][name])
+
+
+def test_a_loaded_model_finds_the_names_of_the_first_release(pipe: Any, tmp_path: Path) -> None:
+    path = pipelines.write(tmp_path / "lora.safetensors", kohya(first_release(pipe), "lora_unet_"))
+    lora = read_lora(path, ZImageModel("z-image", pipe).lora_targets)
+    assert len(lora.parts["transformer"]) == len(linears(pipe.transformer))
 
 
 REFUSED = {
