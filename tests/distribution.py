@@ -15,6 +15,8 @@ FLEETS = f"{TESTS.name}/fleet"
 LONG = {
     FLEETS: 400,
     "tests/infra/bench/parts/gpu/test_gpu.py": 40,
+    "tests/workers/families/flux/test_model.py": 60,
+    "tests/workers/families/flux/test_split.py": 30,
     "tests/workers/unet/cfg_parallel/test_follower_search.py": 20,
     "tests/workers/unet/controlnet/claims/test_overdue_steps.py": 20,
     "tests/workers/unet/embeddings/test_encode_for_job.py": 20,

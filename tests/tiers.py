@@ -28,6 +28,8 @@ INTEGRATION = frozenset(
         "test_architecture.py",
         "test_entry_points.py",
         "test_packaging.py",
+        "workers/families/flux/test_forward.py",
+        "workers/families/flux/test_loading.py",
         "workers/families/test_load_base_model.py",
         "workers/families/test_load_controlnet.py",
         "workers/families/unet/test_forward.py",
