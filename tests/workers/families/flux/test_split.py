@@ -9,7 +9,7 @@ from tests.workers.families.flux.peer import theirs
 from tests.workers.families.transformer.two_workers import two_workers
 from tests.workers.families.transformer.world import TransformerWorld
 
-STEPS = 30
+STEPS = 12
 GUIDED = {"negative_prompt": "a house", "true_cfg_scale": 2.5, "latent_parallelism": "on"}
 
 
