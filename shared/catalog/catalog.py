@@ -93,14 +93,13 @@ def _check_sources(path: Path, catalog: Catalog, errors: CatalogErrors) -> None:
         ("controlnets", catalog.controlnets, "config.json"),
     ):
         for name, entry in entries.items():
-            keys = (table, name, "source")
-            _check_source(path, entry.source, config, errors, keys)
-    for name, model in catalog.models.items():
-        if model.config is not None:
-            if not model.source.endswith(SINGLE_FILE):
-                why = f"belongs to a {SINGLE_FILE} file; a folder has its own"
-                raise errors.at(("models", name, "config"), why)
-            _check_source(path, model.config, "model_index.json", errors, ("models", name, "config"))
+            _check_source(path, entry.source, config, errors, (table, name, "source"))
+            if entry.config is None:
+                continue
+            keys = (table, name, "config")
+            if not entry.source.endswith(SINGLE_FILE):
+                raise errors.at(keys, f"belongs to a {SINGLE_FILE} file; a folder has its own")
+            _check_source(path, entry.config, config, errors, keys)
 
 
 def _check_source(

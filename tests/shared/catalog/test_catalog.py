@@ -25,6 +25,7 @@ def write(folder: Path, text: str) -> Path:
     for name, config in (("model", "model_index.json"), ("net", "config.json"), ("folder", "other.json")):
         (folder / name).mkdir()
         (folder / name / config).write_text("{}")
+    (folder / "net.safetensors").touch()
     path = folder / "catalog.toml"
     path.write_text(text)
     return path
@@ -77,6 +78,19 @@ def test_a_hub_id_needs_no_folder(tmp_path: Path) -> None:
         ('source = "net"', 'source = "model"', 7, r"model is not a diffusers folder: it has no config\.json"),
         ('source = "model"', 'source = "catalog.toml"', 4, "neither a folder nor a .safetensors file"),
         ('source = "model"', 'source = "model"\nconfig = "model"', 5, "belongs to a .safetensors file"),
+        ('source = "net"', 'source = "net"\nconfig = "net"', 8, "belongs to a .safetensors file"),
+        (
+            'source = "net"',
+            'source = "net.safetensors"\nconfig = "elsewhere"',
+            8,
+            r"edge\.config: .*elsewhere does not exist",
+        ),
+        (
+            'source = "net"',
+            'source = "net.safetensors"\nconfig = "folder"',
+            8,
+            r"folder is not a diffusers folder: it has no config\.json",
+        ),
         ('source = "model"', 'source = "model"\nattention_slicing = 0', 5, "attention_slicing"),
         (
             'source = "model"',
