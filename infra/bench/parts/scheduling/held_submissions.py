@@ -69,8 +69,12 @@ def held_submissions(is_quick: bool, figures: dict[str, float], samples: dict[st
 
 
 def hold(redis: "Redis", settings: Settings, spec: JobSpec, count: int) -> None:
-    """Accept ``count`` jobs of 200 tenants, of which one is released: the fleet has no worker."""
-    jobs, queue = JobStore(redis, settings), FairQueue(redis, settings)
+    """Accept ``count`` jobs of 200 tenants, of which one is released: the fleet has no worker.
+
+    None of them waits for the disk, as a client's job does: that takes minutes.
+    """
+    jobs = JobStore(redis, settings.model_copy(update={"durable_submit": "off"}))
+    queue = FairQueue(redis, settings)
     for n in range(count):
         job_id, _ = jobs.create(spec.model_copy(update={"seed": n}), tenant=f"t{n % TENANTS}")
         queue.place(job_id, spec.model)
