@@ -13,6 +13,8 @@ from shared.families.base import (
     ModelSignature,
 )
 
+#: No model has as many blocks, channels or heads; a plan of more blocks would fill the memory.
+MAX_COUNT = 100_000
 #: Their ``set_timesteps`` does not take what some families' pipelines give it: ``mu``, or sigmas as well.
 TAKES_NO_MU = frozenset({"flow_match_heun"})
 TAKES_NO_SIGMAS = TAKES_NO_MU | {"dpmpp_2m_flow"}
@@ -104,9 +106,10 @@ class TransformerFacts(FamilyFacts):
 
 
 def number(config: Config, name: str, default: int) -> int:
-    """A count of a config; ``default`` if there is none, or it is no count: who loads it says so."""
+    """A count of a config; ``default`` if there is none, or it is none of a model: who loads it says so."""
     value = config.get(name, default)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+    return value if is_count else default
 
 
 def stretched(blocks: int, residuals: int, first: int = 0) -> tuple[int | None, ...]:

@@ -31,7 +31,7 @@ _OWN: tuple[tuple[TransformerFamily, re.Pattern[str]], ...] = (
 #: Modules of diffusers' names that Flux, Stable Diffusion 3 and Qwen-Image have: blocks that lie in no other.
 _SHARED = re.compile(
     r"^(?:base_model\.model\.)?(?:transformer\.|diffusion_model\.|lora_unet_|lora_transformer_|lycoris_)?"
-    r"transformer_blocks[._](\d+)[._](attn2?[._]|ff_|ff[._]|norm1)"
+    r"transformer_blocks[._](\d{1,4})[._](attn2?[._]|ff_|ff[._]|norm1)"
 )
 _FROM_IMAGE = re.compile(r"attn[._]to_[qkv][._]")
 _FIRST_FACTOR = re.compile(r"(lora_A|lora_down|lora\.down)\b")

@@ -151,10 +151,12 @@ def load_controlnet(
 def read_config(source: str, part: str | None = None) -> Mapping[str, Any]:
     """The config in a folder or of a hub id, which may end in ``@`` and a revision; ``part`` is a subfolder.
 
-    Raises `OSError` if there is none.
+    Raises `OSError` if there is none, `ValueError` if it is no JSON object.
     """
     path, revision = split_revision(source)
-    config: Mapping[str, Any] = _Config.load_config(path, subfolder=part, **revision)
+    config: Any = _Config.load_config(path, subfolder=part, **revision)
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{source}: its config is no JSON object")
     return config
 
 

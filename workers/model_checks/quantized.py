@@ -6,6 +6,9 @@ from typing import Any
 from shared.storage.safetensors_header import TensorInfo
 from workers.model_checks.weight_files import Unloadable
 
+#: Names of the scales that ComfyUI and others store beside weights of eight bits.
+_SCALES = (".scale_weight", ".weight_scale", ".scale_input", ".input_scale", "scaled_fp8")
+
 
 def refuse_quantized_config(config: Mapping[str, Any], what: str) -> None:
     """Raise `Unloadable` for a part with such a config: ``what`` it is."""
@@ -15,8 +18,13 @@ def refuse_quantized_config(config: Mapping[str, Any], what: str) -> None:
         raise Unloadable(f"{what} is quantized ({method}): that is not served")
 
 
-def refuse_integers(what: str, tensors: Mapping[str, TensorInfo]) -> None:
-    """Raise `Unloadable` for weights that are integers: libraries take them for ordinary numbers."""
+def refuse_quantized_weights(what: str, tensors: Mapping[str, TensorInfo]) -> None:
+    """Raise `Unloadable` for weights that are integers or have scales of their own.
+
+    Libraries take integers for ordinary numbers, and pass over scales.
+    """
     for name, tensor in tensors.items():
         if name.endswith(".weight") and tensor.dtype.startswith(("I", "U")):
             raise Unloadable(f"{what} has weights of {tensor.dtype}, such as {name}: that is not served")
+        if name.endswith(_SCALES):
+            raise Unloadable(f"{what} has scales of quantized weights, such as {name}: that is not served")

@@ -20,7 +20,7 @@ from shared.families.registry import (
     family_of_file,
     family_of_pipeline,
 )
-from workers.model_checks.quantized import refuse_integers, refuse_quantized_config
+from workers.model_checks.quantized import refuse_quantized_config, refuse_quantized_weights
 from workers.model_checks.tokenizer import check_tokenizer
 from workers.model_checks.weight_files import Unloadable, has_files, read_header, read_json, weight_files
 
@@ -101,7 +101,7 @@ def check_controlnet_source(
             raise Unloadable(f"it is a {kind}: only {' and '.join(classes)} are served")
         refuse_quantized_config(read_json(path, "config.json"), "it")
         for file in weight_files(path, _STEM, variant):
-            refuse_integers("it", read_header(path, file).tensors)
+            refuse_quantized_weights("it", read_header(path, file).tensors)
 
 
 def _check_engine(facts: FamilyFacts, engine: str) -> None:
@@ -136,7 +136,7 @@ def _check_weights(path: Path, facts: FamilyFacts, parts: Iterable[str], variant
         raise Unloadable(f"no part of it has files of variant {variant!r}")
     for part, stem in stems.items():
         for file in weight_files(path / part, stem, variant):
-            refuse_integers(part, read_header(path, file).tensors)
+            refuse_quantized_weights(part, read_header(path, file).tensors)
 
 
 def _family(index: dict[str, Any]) -> FamilyFacts:
@@ -205,7 +205,7 @@ def _read_names(path: Path) -> list[str]:
         detail = f"is neither a folder nor a {SINGLE_FILE} file; pickled files are not read"
         raise Unloadable(f"{path.name} {detail}")
     tensors = read_header(path.parent, path).tensors
-    refuse_integers("it", tensors)
+    refuse_quantized_weights("it", tensors)
     return list(tensors)
 
 

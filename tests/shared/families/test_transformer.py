@@ -240,3 +240,12 @@ def test_the_default_size_is_that_of_the_pipeline(
     facts: FamilyFacts, configs: dict[str, Any], size: tuple[int, int] | None
 ) -> None:
     assert facts.default_size(configs) == size
+
+
+@pytest.mark.parametrize("facts", [FLUX, SD3, QWEN_IMAGE], ids=lambda facts: facts.name)
+@pytest.mark.parametrize("count", [10**10, 10**30, 10**400])
+def test_a_config_of_more_blocks_than_any_model_has_counts_as_one_that_says_nothing(
+    facts: TransformerFacts, count: int
+) -> None:
+    assert facts.control_plan({"num_layers": count}, {}) == facts.control_plan({}, {})
+    facts.controlnet_traits({"num_layers": count})

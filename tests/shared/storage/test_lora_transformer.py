@@ -128,3 +128,8 @@ def test_parts_that_cannot_be_trained_are_refused_by_name() -> None:
     clip = "text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight"
     assert incompatibility(inspect(clip, FILES["flux PEFT"][1]), signature(FLUX)) is None
     assert incompatibility(inspect(clip), signature(FLUX)) is None  # the first encoder of many models
+
+
+def test_a_block_number_of_thousands_of_digits_is_no_block() -> None:
+    key = "transformer_blocks." + "9" * 5000 + ".attn.to_q.lora_A.weight"
+    assert inspect(key).family is None

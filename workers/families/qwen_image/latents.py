@@ -55,7 +55,7 @@ def _statistics(config: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and reciprocal deviation of the VAE's latents by channel, ``(1, c, 1, 1)``, in the type of
     ``like``: diffusers takes the reciprocal in that type."""
     mean, std = (
-        torch.tensor(values).view(1, -1, 1, 1).to(like.device, like.dtype)
+        torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1).to(like.device, like.dtype)
         for values in (config.latents_mean, config.latents_std)
     )
     return mean, 1.0 / std

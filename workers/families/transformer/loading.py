@@ -23,6 +23,7 @@ from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files, read_json
 from workers.runtime.finite import find_non_finite
 from workers.runtime.weights.loaded import weight_bytes
+from workers.runtime.weights.source import split_revision
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,14 @@ class TransformerFamily(ABC):
             modules["vae"].to(getattr(torch, options.vae_dtype))
         absent = [part for part in self.facts.optional_parts if part not in encoders]
         nothing = dict.fromkeys([*absent, *(self.facts.tokenizers[part] for part in absent)])
-        return self.pipeline.from_pretrained(folder, **encoders, **modules, **nothing)
+        nothing |= dict.fromkeys(self._unused)
+        return self.pipeline.from_pretrained(folder, **encoders, **modules, **nothing, use_safetensors=True)
+
+    @property
+    def _unused(self) -> list[str]:
+        """Components of the pipeline that no job needs, such as an image encoder."""
+        optional: list[str] = self.pipeline._optional_components
+        return [name for name in optional if name not in self.facts.parts]
 
     def _check(self, pipe: Any, parts: Mapping[str, nn.Module]) -> None:
         self.check_pipeline(pipe)
@@ -140,7 +148,8 @@ def read_denoiser_config(source: str, denoiser: str) -> Config:
         raise Unloadable("its base model is a single file, whose catalog entry names no config")
     if Path(source).is_dir():
         return read_json(Path(source), f"{denoiser}/config.json")
-    config: Config = diffusers.ModelMixin.load_config(source, subfolder=denoiser)
+    hub_id, revision = split_revision(source)
+    config: Config = diffusers.ModelMixin.load_config(hub_id, subfolder=denoiser, **revision)
     return config
 
 

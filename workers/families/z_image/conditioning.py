@@ -22,7 +22,9 @@ class ZImageConditioning:
     def controlnet_inputs(self) -> Mapping[str, Tensor]:
         """``captions``, ``(b, longest, d)``, padded with zeros, and ``lengths``, ``(b,)``, as floats."""
         device = self.captions[0].device
-        lengths = torch.tensor([float(len(caption)) for caption in self.captions], device=device)
+        lengths = torch.tensor(
+            [len(caption) for caption in self.captions], dtype=torch.float32, device=device
+        )
         return {"captions": pad_sequence(list(self.captions), batch_first=True), "lengths": lengths}
 
     @property

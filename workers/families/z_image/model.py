@@ -52,7 +52,9 @@ class ZImageModel(TransformerModel):
         tokens = (width // self.facts.size_multiple) * (height // self.facts.size_multiple)
         options: dict[str, Any] = {"mu": shift_of_size(tokens, self.scheduler_config)}
         if not SCHEDULERS[spec.scheduler].options.get("use_flow_sigmas"):
-            options["sigmas"] = list(spec.sigmas or torch.linspace(1.0, 1 / steps, steps).tolist())
+            options["sigmas"] = list(
+                spec.sigmas or torch.linspace(1.0, 1 / steps, steps, dtype=torch.float32).tolist()
+            )
         return options
 
     def token_windows(self, spec: JobSpec) -> list[TokenWindow]:

@@ -60,6 +60,8 @@ def _folder_files(path: Path, without: str | None, beside: tuple[str, ...] = ())
     if not (path / "model_index.json").exists():
         return _loaded_files(path) if path.is_dir() else []
     index = json.loads((path / "model_index.json").read_bytes())
+    if not isinstance(index, dict):
+        raise ValueError("model_index.json is no JSON object")
     unneeded = ("safety_checker", *([without] if without else []))
     parts = [
         part
