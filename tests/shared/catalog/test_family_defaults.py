@@ -14,9 +14,9 @@ SD1: dict[str, Any] = {"unet/config.json": {"cross_attention_dim": 768}}
 
 
 def catalog(folder: Path, entry: str = "", configs: dict[str, Any] | None = None) -> Path:
-    for path, config in {"model_index.json": {}, **(FLUX if configs is None else configs)}.items():
-        (folder / "base" / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "base" / path).write_text(json.dumps(config))
+    for name, config in {"model_index.json": {}, **(FLUX if configs is None else configs)}.items():
+        (folder / "base" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "base" / name).write_text(json.dumps(config))
     path = folder / "catalog.toml"
     path.write_text(f'default_model = "m"\n[models.m]\nsource = "base"\n{entry}\n')
     return path

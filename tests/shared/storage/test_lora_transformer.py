@@ -66,7 +66,7 @@ def test_where_two_families_have_the_module_the_trainers_word_counts() -> None:
     key = "transformer.transformer_blocks.0.attn.to_q.lora_A.weight"
     assert inspect(key).family is None
     assert inspect(key).parts == ["transformer"]
-    assert inspect(key, **{"modelspec.architecture": "flux-1-dev/lora"}).family == "flux"
+    assert inspect(key, ss_base_model_version="flux1").family == "flux"
 
 
 @pytest.mark.parametrize(
