@@ -51,9 +51,14 @@ def test_an_image_is_what_diffusers_generates_with_the_lora_fused(
     wanted = world.spec(controlnets=[world.controlnet(kind)])
     with_lora = wanted.model_copy(update={"loras": [upload(world.worker, path)]})
     ours, theirs = world.ours(with_lora), world.theirs(with_lora, [path])
-    # Weights with a LoRA fused in are rounded
-    assert np.abs(ours.pixels[0] - theirs.pixels[0]).max() <= {"float32": 1, "bfloat16": 8}[world.dtype]
-    assert np.abs(ours.pixels[0] - world.ours(wanted).pixels[0]).max() > 8
+    error = np.abs(ours.pixels[0] - theirs.pixels[0])
+    change = np.abs(ours.pixels[0] - world.ours(wanted).pixels[0])
+    # Weights with a LoRA fused in are rounded: once here, several times there
+    if world.dtype == "float32":
+        assert error.max() <= 1
+    else:
+        assert error.mean() < change.mean() / 8
+    assert change.max() > 8
 
 
 def test_a_lora_of_other_layers_leaves_a_controlnet_to_its_workers(world: World, tmp_path: Path) -> None:
