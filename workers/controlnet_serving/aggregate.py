@@ -45,6 +45,13 @@ class ResidualAggregator:
         """The indices of the residuals, in the order in which the base models need them."""
         return self._forwards[0].controlnet.order
 
+    @property
+    def requests(self) -> list[StepRequest]:
+        """Of the steps that are computed, each once."""
+        return list(
+            {_key(step): step.request for forward in self._forwards for step in forward.steps}.values()
+        )
+
     def residuals(self, index: int) -> Iterator[AggregatedResidual]:
         """Residual ``index`` of every job; called for each of `order`, in that order."""
         by_step: dict[str, list[AggregatedResidual]] = {}

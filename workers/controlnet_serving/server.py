@@ -7,7 +7,7 @@ Nobody computes for an attempt that is superseded, or for a job that is past the
 If more than `CURRENT_STEP_CACHE_S` pass until the forward pass can begin (a ControlNet is loaded, the
 device is busy), the server asks again, and once more before the first residual if jobs share the pass. For
 a job alone it does not: little is left to compute by then, and asking would delay every first residual. A
-forward pass that has begun is not interrupted: at most one step of each ControlNet is computed in vain.
+forward pass that takes longer than `FORWARD_CHECK_S` ends between two residuals once nobody waits for it.
 """
 
 import logging
@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 #: That a step is current is believed for so long: to ask takes a fraction of a millisecond.
 CURRENT_STEP_CACHE_S = 0.02
+#: While a forward pass lasts, it is asked so often whether anybody still waits for its residuals.
+FORWARD_CHECK_S = 0.5
 #: A step that is being served, and the sending of its residuals, may take so long when the worker stops:
 #: less than supervisors wait. Another worker computes it otherwise.
 STOP_S = 5.0
@@ -318,7 +320,12 @@ class ControlNetServer:
         if aggregator.is_shared:
             aggregator.drop_superseded(self._are_current)
         submitted: list[QueuedResponse] = []
+        asked_at = time.monotonic()
         for index in aggregator.order:
+            if time.monotonic() - asked_at > FORWARD_CHECK_S:
+                asked_at = time.monotonic()
+                if not any(self._are_current(aggregator.requests)):
+                    break
             for aggregated in aggregator.residuals(index):
                 first, computed = aggregated.steps[0], self._timer.end(start)
                 is_alike = first.request.platform == self.steps.platform_digest

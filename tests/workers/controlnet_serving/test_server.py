@@ -77,6 +77,27 @@ def server(line: Line) -> ControlNetServer:
     return make_server(line, "edge", "depth", "colour")
 
 
+def test_a_long_forward_pass_ends_between_two_residuals_once_nobody_waits_for_it(
+    server: ControlNetServer, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FORWARD_CHECK_S", 0.0)
+    controlnets = make_controlnets(line, spec("edge"))
+    ask(controlnets)
+    claimed = claim_next(server.steps, "edge")
+    computed: list[str] = []
+    with ExitStack() as hooks:
+        for name, layer in MODELS["edge"].named_modules():
+            if name.startswith(("controlnet_mid_block", "controlnet_down_blocks.")):
+                hook = layer.register_forward_hook(lambda *_, name=name: computed.append(name))
+                hooks.callback(hook.remove)
+        # When the job is cancelled while its first residual is computed
+        first = MODELS["edge"].controlnet_mid_block.register_forward_hook(lambda *_: controlnets.close())
+        hooks.callback(first.remove)
+        compute(server, [claimed])
+    # Then no other is
+    assert computed == ["controlnet_mid_block"]
+
+
 @pytest.mark.parametrize("first", ["edge", "depth", "colour"])
 def test_residuals_of_one_worker_are_summed_before_they_are_sent(
     first: str, server: ControlNetServer, line: Line
