@@ -82,7 +82,7 @@ class ZImageControlNet(TransformerControlNet):
         sizes = [len(row) for row in rows]
         text = controlnet.cap_embedder(torch.cat(rows))
         text = torch.where(torch.cat(pads).unsqueeze(-1), controlnet.cap_pad_token, text)
-        text = pad_sequence(list(text.split(sizes)), batch_first=True)
+        text = pad_sequence(list(torch.split(text, sizes)), batch_first=True)
         freqs = pad_sequence(list(controlnet.rope_embedder(torch.cat(ids)).split(sizes)), batch_first=True)
         ends = torch.tensor(sizes, device=self.device)
         mask = torch.arange(text.shape[1], device=self.device) < ends.unsqueeze(1)

@@ -24,7 +24,7 @@ class Patches(NamedTuple):
         batch, count, _ = self.tokens.shape
         embedded: Tensor = embedders[PATCH_NAME](self.tokens.flatten(0, 1))
         is_pad = torch.arange(count, device=embedded.device) >= self.height * self.width
-        return torch.where(is_pad.view(1, -1, 1), pad_token, embedded.unflatten(0, (batch, -1)))
+        return torch.where(is_pad.view(1, -1, 1), pad_token, embedded.reshape(batch, count, -1))
 
     def place_freqs(self, controlnet: Any, start: Tensor) -> Tensor:
         """The rotations of each token's place, ``(b, tokens, d)``; ``start``, ``(b,)``: of the image."""
@@ -34,7 +34,7 @@ class Patches(NamedTuple):
         ids[:, : len(grid)] = grid
         ids[:, : len(grid), 0] = start.unsqueeze(1).to(ids.dtype)
         freqs: Tensor = controlnet.rope_embedder(ids.flatten(0, 1))
-        return freqs.unflatten(0, (len(start), -1))
+        return freqs.reshape(len(start), count, *freqs.shape[1:])
 
 
 def patchify(latents: Tensor) -> Patches:
