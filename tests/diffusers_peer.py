@@ -38,7 +38,7 @@ def generate_with_diffusers(
     peer = _assemble(pipe, controlnets, wanted)
     if loras:
         peer = copy.deepcopy(peer)  # fused weights are its own
-        _fuse(peer, loras)
+        fuse(peer, loras)
     options = {**_options(wanted), **_image_options(wanted)}
     if isinstance(pipe, StableDiffusionXLPipeline):
         options |= wanted.model_dump(include=set(FamilyOptions.model_fields))
@@ -153,7 +153,8 @@ def _image_options(wanted: JobSpec) -> dict[str, Any]:
     return options
 
 
-def _fuse(pipe: Any, loras: Sequence[tuple[Path, float]]) -> None:
+def fuse(pipe: Any, loras: Sequence[tuple[Path, float]]) -> None:
+    """Load LoRAs, files and scales, and fuse them into the weights of ``pipe``."""
     names = [f"adapter{i}" for i in range(len(loras))]
     for name, (path, _) in zip(names, loras, strict=True):
         pipe.load_lora_weights(str(path.parent.resolve()), weight_name=path.name, adapter_name=name)

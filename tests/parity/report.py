@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.parity.axes import FAMILIES
-from tests.parity.matrix import Row, Verdict
+from tests.parity.rows import Row
+from tests.parity.verdicts import Verdict
 
 #: The property of a test's report that carries its row and verdict.
 PROPERTY = "parity"

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,15 @@ from shared.keys import LOCAL
 from shared.settings import Settings
 from tests.api.services import resolved
 from tests.diffusers_peer import generate_with_diffusers
-from tests.parity.axes import CONTROLNET_OPTIONS, CONTROLNETS, FAMILIES, LORAS
-from tests.parity.matrix import Row
-from tests.tiny_models import make_controlnet, make_lora, make_pipeline, make_union
+from tests.parity.axes import FAMILIES
+from tests.parity.rows import Row
+from tests.transformers_peer import generate_with_transformer
 from tests.workers.conftest import worker_maker
 from workers.families.base import BaseModel
+from workers.families.base_controlnet import ControlNet
+from workers.families.controlnet_configs import ControlNetConfigs, config_reader
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
-from workers.families.unet.controlnet import UNetControlNet
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.unet.job import execute_job
@@ -51,7 +52,7 @@ class World:
     folder: Path
     services: Services
     worker: UNetWorker
-    controlnets: ModelCache[UNetControlNet]
+    controlnets: ModelCache[ControlNet]
 
     def accept(self, row: Row) -> JobSpec:
         """The job, as the web accepts it; raises what the request is refused with."""
@@ -80,12 +81,16 @@ class World:
             latents = stack.enter_context(_heard(model))
             width, height = model.size(spec.width, spec.height)
             sized = spec.model_copy(update={"width": width, "height": height})
-            return Generated(generate_with_diffusers(model.pipe, controlnets, sized, loras), latents)
+            is_unet = hasattr(model.pipe, "unet")
+            generate = generate_with_diffusers if is_unet else generate_with_transformer
+            return Generated(generate(model.pipe, controlnets, sized, loras), latents)
 
     def without_shift(self, spec: JobSpec, latents: Tensor) -> Tensor:
-        """What the VAE would be given if its config did not shift each channel."""
+        """What the VAE would be given if its config did not shift the channels."""
         with self.worker.models.use(spec.model) as model:
             config = model.pipe.vae.config
+        if config.latents_mean is None:
+            return latents - config.shift_factor
         mean, std = (torch.tensor(config[name]).view(1, -1, 1, 1) for name in ("latents_mean", "latents_std"))
         return (latents - mean) / std
 
@@ -94,9 +99,9 @@ class World:
 def _heard(model: BaseModel) -> Iterator[list[Tensor]]:
     """Collects what the VAE's first layer is given."""
     heard: list[Tensor] = []
-    hook = model.pipe.vae.post_quant_conv.register_forward_pre_hook(
-        lambda _, inputs: heard.append(inputs[0].detach().clone())
-    )
+    vae = model.pipe.vae
+    first = vae.post_quant_conv or vae.decoder.conv_in  # some have none
+    hook = first.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].detach().clone()))
     try:
         yield heard
     finally:
@@ -120,32 +125,29 @@ def make_world(servers: Settings, folder: Path) -> Iterator[World]:
         controlnet_cache(catalog, settings, DeviceMemory(1 << 40)),
     )
     with worker_maker(settings, models, controlnets, list(catalog.controlnets), folder) as make:
-        yield World(folder, services, make(), controlnets)
+        configs = ControlNetConfigs(config_reader(catalog, settings))
+        yield World(folder, services, replace(make(), controlnet_configs=configs), controlnets)
 
 
 def _write_models(folder: Path) -> Path:
     lines = [f'default_model = "{next(iter(FAMILIES))}"']
     for name, family in FAMILIES.items():
-        pipe: Any = make_pipeline(family.layout, **family.scheduling)
+        pipe: Any = family.make()
         pipe.save_pretrained(folder / name)
-        lines += [f"[models.{name}]", f'source = "{name}"', f'dtype = "{family.dtype}"']
+        lines += [f"[models.{json.dumps(name)}]", f'source = "{name}"', f'dtype = "{family.dtype}"']
         lines += [f"{key} = {json.dumps(value)}" for key, value in family.loading.items()]
-        for seed, controlnet in enumerate(
-            sorted({controlnet["name"] for controlnets in CONTROLNETS.values() for controlnet in controlnets})
-        ):
-            if controlnet == "union" and not family.layout.startswith("sdxl"):
+        for seed, controlnet in enumerate(family.axes.controlnet_names):
+            made = family.axes.make_controlnet(controlnet, pipe, seed)
+            if made is None:
                 continue
-            make = make_union if controlnet == "union" else make_controlnet
-            make(pipe.unet, seed, **CONTROLNET_OPTIONS.get(controlnet, {})).save_pretrained(
-                folder / f"{name}-{controlnet}"
-            )
+            made.save_pretrained(folder / f"{name}-{controlnet}")
             lines += [
-                f"[controlnets.{name}-{controlnet}]",
+                f"[controlnets.{json.dumps(f'{name}-{controlnet}')}]",
                 f'source = "{name}-{controlnet}"',
                 f'model = "{name}"',
             ]
-        for seed, lora in enumerate(sorted({lora for loras in LORAS.values() for lora in loras})):
-            make_lora(pipe, folder / f"{name}-{lora}.safetensors", seed)
+        for seed, lora in enumerate(family.axes.lora_names):
+            family.axes.make_lora(lora, pipe, folder / f"{name}-{lora}.safetensors", seed)
     path = folder / "catalog.toml"
     path.write_text("\n".join(lines))
     return path

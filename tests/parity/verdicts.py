@@ -1,0 +1,88 @@
+"""What is expected of each row of the parity matrix."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.parity.rows import Row
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What must come of a row: diffusers' own bits, at most ``pixels`` of 255 apart, or a refusal."""
+
+    kind: Literal["equal", "bounded", "refused"]
+    why: str = ""
+    pixels: int = 0
+    refusal: str = ""  # what its message must say, a regular expression
+    is_shifted: bool = False  # apart only by what a VAE does to each channel, which diffusers forgets
+
+
+EQUAL = Verdict("equal")
+
+
+def _refused(why: str, refusal: str) -> Verdict:
+    return Verdict("refused", why, refusal=refusal)
+
+
+#: The first that applies holds; a row that none applies to is equal.
+RULES: list[tuple[Callable[[Row], bool], Verdict]] = [
+    (
+        lambda row: row.mode.endswith("sizes") and not row.model.is_sdxl,
+        _refused("only SDXL is told sizes", "SDXL"),
+    ),
+    (
+        lambda row: row.model.layout.endswith("inpaint") and row.task != "mask",
+        _refused("a UNet that was trained to see a mask needs one", "needs an image and a"),
+    ),
+    (
+        lambda row: row.mode == "odd-side",
+        _refused("a transformer's tokens are 16 pixels wide", "multiple of 16"),
+    ),
+    (
+        lambda row: row.mode == "unread-negative",
+        _refused("a negative prompt that no branch reads", "negative prompt only with"),
+    ),
+    (
+        lambda row: row.mode == "shift" and row.model.layout in ("flux-dev", "qwen-image"),
+        _refused("a scheduler that shifts by the image's size has no static shift", "no static shift"),
+    ),
+    (
+        lambda row: row.mode == "one-step" and row.model.layout == "qwen-image",
+        _refused("Qwen-Image's sigmas end above 0: of one step they are no numbers", "cannot walk 1"),
+    ),
+    (
+        lambda row: row.controlnets == "mixed",
+        _refused("diffusers sums ControlNets of different layouts in part", "residuals"),
+    ),
+    (
+        lambda row: row.model.is_sdxl and row.controlnets != "none" and row.task == "mask",
+        Verdict(
+            "bounded",
+            "diffusers' SDXL ControlNet inpainting forgets at the end that a VAE may shift its channels",
+            pixels=80,
+            is_shifted=True,
+        ),
+    ),
+    (
+        lambda row: row.model.layout.startswith("sd3") and row.task == "mask",
+        Verdict(
+            "bounded",
+            "diffusers' SD3 inpainting forgets at the end that a VAE may shift its latents",
+            pixels=40,
+            is_shifted=True,
+        ),
+    ),
+    *(
+        (
+            lambda row, dtype=dtype: row.loras != "none" and row.model.dtype == dtype,
+            Verdict("bounded", f"weights with a LoRA fused in are rounded, to {dtype}", pixels=pixels),
+        )
+        for dtype, pixels in (("float32", 1), ("float16", 2), ("bfloat16", 20))
+    ),
+]
+
+
+def expected(row: Row) -> Verdict:
+    """The verdict on a row."""
+    return next((verdict for applies, verdict in RULES if applies(row)), EQUAL)
