@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from shared.catalog.controlnet_bases import Base, sharing_problem
 from shared.catalog.entries import HUB, Catalog, locate
 from shared.families.base import ControlNetTraits, FamilyFacts, ModelSignature, incompatibility
 from shared.families.registry import denoisers, family_of, family_of_controlnet
@@ -76,9 +77,16 @@ class ModelFamilies:
     def incompatibility(self, controlnet: str, model: str) -> str | None:
         """Why a ControlNet cannot guide a base model, as far as that is known."""
         traits, signature = self.controlnet(controlnet), self.signature(model)
-        if traits is None or signature is None:
+        if traits is not None and signature is not None:
+            why = incompatibility(controlnet, traits.signature, model, signature)
+            if why is not None:
+                return why
+        config = self.controlnet_config(controlnet)
+        if config is None:
             return None
-        return incompatibility(controlnet, traits.signature, model, signature)
+        entry = self._catalog.controlnets[controlnet]
+        first = entry.models[0] if entry.models else model
+        return sharing_problem(controlnet, entry, config, self._base(first), self._base(model))
 
     def family(self, model: str) -> str | None:
         """The name of a base model's family."""
@@ -93,6 +101,9 @@ class ModelFamilies:
             for model in self._catalog.models
             if self.family(model) == family and self.incompatibility(controlnet, model) is None
         ]
+
+    def _base(self, model: str) -> Base:
+        return Base(model, self._catalog.models[model], self.denoiser_config(model))
 
     def _denoisers(self, model: str) -> dict[str, dict[str, Any]]:
         """The configs by which the family is known, by part."""

@@ -192,6 +192,10 @@ class FamilyFacts(ABC):
         """What the config of a ControlNet says."""
         return ControlNetTraits(self.signature(config), residuals=self.control_plan(config, None).wanted)
 
+    def keeps_base_layer(self, controlnet: Config) -> bool:
+        """Whether the ControlNet computes with a layer that is read from its first base model for good."""
+        return False
+
     def is_inpainting(self, config: Config) -> bool:
         """Whether the denoiser was trained to take a mask and a masked image beside the latents."""
         return False

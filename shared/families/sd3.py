@@ -36,6 +36,10 @@ class SD3Facts(TransformerFacts):
         interval = blocks / residuals
         return ControlPlan((*(int(i / interval) for i in range(blocks - 1)), None))
 
+    def keeps_base_layer(self, controlnet: Config) -> bool:
+        """See `FamilyFacts`; those of 3.5 large have no ``pos_embed`` of their own."""
+        return not controlnet.get("use_pos_embed", True)
+
     def control_layout(self, config: Config) -> str:
         """See `TransformerFacts`."""
         residuals = f"{number(config, 'num_layers', _LAYERS)} residuals"

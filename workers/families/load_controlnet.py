@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import ConfigMixin
 
+from shared.catalog.controlnet_bases import Base, sharing_problem
 from shared.catalog.entries import HUB, SINGLE_FILE, Catalog, MemoryFormat
 from shared.catalog.model_families import ModelFamilies
 from shared.errors import CatalogGone, ModelFailed
@@ -72,9 +73,13 @@ def controlnet_cache(
         if facts is not None and (why := engine_problem(facts, entry.engine)):
             raise ModelFailed(f"ControlNet {name!r}: {why}")
         controlnet.engines = make_engines(engine, name, find_device(settings.device), settings.home)
-        for model in entry.models:
-            described = catalog.models[model].config or catalog.models[model].source
-            _check_fit(controlnet, model, described, settings)
+        bases = [
+            Base(model, known, _check_fit(controlnet, model, known.config or known.source, settings))
+            for model, known in ((model, catalog.models[model]) for model in entry.models)
+        ]
+        for base in bases:
+            if why := sharing_problem(name, entry, controlnet.model.config, bases[0], base):
+                raise ModelFailed(why)
         return controlnet
 
     return with_engines(ModelCache(load, memory, lambda name: estimate_bytes(*source(name))), memory)
@@ -119,11 +124,14 @@ def load_controlnet(
         if source.endswith(SINGLE_FILE):
             file = Path(source)
             facts = family_of_controlnet_file(list(read_header(file.parent, file).tensors))
+            described = read_config(config) if config else {}
         else:
-            facts = family_of_controlnet(read_config(source))
+            described = read_config(source)
+            facts = family_of_controlnet(described)
         if facts is None:
             raise Unloadable("it is of no family that is served")
-        beside = [folder for folder in (config, base if facts.controlnet_layers else None) if folder]
+        reads_base = bool(facts.controlnet_layers) or facts.keeps_base_layer(described)
+        beside = [folder for folder in (config, base if reads_base else None) if folder]
         wanted = ControlNetSource(
             name=name,
             path=hub_id,
@@ -170,10 +178,15 @@ class _Config(ConfigMixin):
     config_name = "config.json"
 
 
-def _check_fit(controlnet: ControlNet, base: str, source: str, settings: Settings) -> None:
-    """Where neither is a folder, only now is it known; of a model in a single file not even now."""
+def _check_fit(
+    controlnet: ControlNet, base: str, source: str, settings: Settings
+) -> Mapping[str, Any] | None:
+    """Where neither is a folder, only now is it known; of a model in a single file not even now.
+
+    Returns the config of the model's denoiser, if it is known.
+    """
     if source.endswith(SINGLE_FILE):
-        return
+        return None
     path = find_source(settings.catalog, source)
     configs: dict[str, Mapping[str, Any]] = {}
     for part in denoisers():
@@ -185,7 +198,7 @@ def _check_fit(controlnet: ControlNet, base: str, source: str, settings: Setting
         raise ModelFailed(f"model {base!r} ({split_revision(path)[0]}) has none of {', '.join(denoisers())}")
     facts, own = family_of(configs), family_of_controlnet(controlnet.model.config)
     if facts is None or own is None:
-        return  # not reachable from here: a step that does not fit is refused by the base model's worker
+        return None  # not reachable from here: a step that does not fit is refused by the base model's worker
     signature, base_signature = (
         own.signature(controlnet.model.config),
         facts.signature(configs[facts.denoiser]),
@@ -193,3 +206,4 @@ def _check_fit(controlnet: ControlNet, base: str, source: str, settings: Setting
     why = incompatibility(controlnet.name, signature, base, base_signature)
     if why is not None:
         raise ModelFailed(why)
+    return configs[facts.denoiser]
