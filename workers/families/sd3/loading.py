@@ -36,14 +36,18 @@ class SD3Family(TransformerFamily):
     def make_controlnet(
         self, source: ControlNetSource, model: Any, base: Config, sha256: str
     ) -> SD3ControlNet:
-        """See `TransformerFamily`; one of SD3.5 large's kind is given a layer of its base model."""
+        """See `TransformerFamily`."""
         if extra := model.config.extra_conditioning_channels:
             raise Unloadable(f"it was trained to inpaint ({extra} more channels): that is not served")
-        if model.pos_embed is None:
-            assert source.base is not None, "its config has been read"
-            layer = load_pos_embed(source.base, model.inner_dim, source.dtype)
-            model.pos_embed = layer.to(source.device)
         return SD3ControlNet(source.name, model, self.facts, base, sha256)
+
+    def _load_controlnet_model(self, source: ControlNetSource) -> Any:
+        """One of SD3.5 large's kind is given a layer of its base model, of which its hash is, too."""
+        model: Any = super()._load_controlnet_model(source)
+        if model.pos_embed is None:
+            assert source.base is not None, "it was checked"
+            model.pos_embed = load_pos_embed(source.base, model.inner_dim, source.dtype)
+        return model
 
 
 SD3_FAMILY = SD3Family(SD3, StableDiffusion3Pipeline, SD3ControlNetModel)

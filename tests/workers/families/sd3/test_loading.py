@@ -11,11 +11,13 @@ import torch
 from shared.catalog.entries import LoadOptions
 from shared.errors import ModelFailed
 from shared.jobs.spec import JobSpec
-from tests.tiny_transformers import make_sd3
+from tests.tiny_transformers import make_sd3, make_sd3_controlnet
 from tests.workers.unet.specs import spec as make_spec
 from workers.families.base import ModelSource
 from workers.families.load_base_model import load_model
+from workers.families.load_controlnet import load_controlnet
 from workers.families.sd3.loading import SD3_FAMILY
+from workers.runtime.weights.loaded import weights_sha256
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,14 @@ def test_a_vae_that_shifts_nothing_is_refused_by_name(folders: dict[bool, Path],
     copy = changed(folders[False], tmp_path / "copy", "vae", shift_factor=None)
     with pytest.raises(ModelFailed, match="its VAE has no shift_factor"):
         load_model("sd3", str(copy), "float32", "cpu")
+
+
+def test_a_controlnets_hash_is_that_of_its_base_models_layer_too(
+    folders: dict[bool, Path], tmp_path: Path
+) -> None:
+    net = make_sd3_controlnet("large")
+    net.save_pretrained(tmp_path)
+    loaded = load_controlnet("net", str(tmp_path), "float32", "cpu", base=str(folders[False]))
+    assert loaded.sha256 != weights_sha256({"controlnet": net})
+    net.pos_embed = make_sd3(with_t5=False).transformer.pos_embed
+    assert loaded.sha256 == weights_sha256({"controlnet": net})
