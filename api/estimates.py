@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from cachetools import TTLCache
 
 from api.fleet_status import FleetStatus
+from shared.catalog.model_families import ModelFamilies
 from shared.jobs.record import JobEstimate
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
@@ -44,14 +45,14 @@ class Estimator:
         settings: Settings,
         jobs: JobStore,
         live_workers: LiveWorkersCache,
-        default_size: Callable[[str], tuple[int, int] | None],
+        families: ModelFamilies,
         cache_s: float = CACHE_S,
     ) -> None:
         self._redis: Redis = jobs.redis
         self._queue = FairQueue(jobs.redis, settings)
-        self._measured = MeasuredTimes(jobs.redis)
+        self._measured = MeasuredTimes(jobs.redis, families.facts)
         self._live_workers = live_workers
-        self._default_size = default_size  # of a model's images, if its files say it
+        self._families = families
         self._lock = threading.Lock()
         self._times: TTLCache[tuple[str, str], Measured] = TTLCache(KEPT, cache_s)  # by model and shape
         self._queues: TTLCache[str, dict[str, TenantQueue]] = TTLCache(KEPT, cache_s)
@@ -62,7 +63,7 @@ class Estimator:
         status = FleetStatus(self._live_workers.read())
         names = status.workers_for("unet", spec.model)
         is_loaded = any(spec.model in worker.loaded for worker in status.workers if worker.name in names)
-        kind = spec.model, work_of(spec).shape
+        kind = spec.model, work_of(spec, self._families.facts(spec.model)).shape
         measured = self._recent(self._times, kind, lambda: self._measured.read(spec))
         own = measured.device_s(spec, is_loaded=is_loaded or not names)
         queues = self._recent(self._queues, spec.model, lambda: self._queue.read_queues(spec.model))
@@ -78,7 +79,7 @@ class Estimator:
 
     def _with_size(self, spec: JobSpec) -> JobSpec:
         """The size of its images in the spec, as in that of receipts, by which workers note their times."""
-        own = self._default_size(spec.model)
+        own = self._families.default_size(spec.model)
         if own is None or (spec.width and spec.height):
             return spec
         return spec.model_copy(update={"width": spec.width or own[0], "height": spec.height or own[1]})

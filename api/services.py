@@ -143,9 +143,7 @@ class Services:
     @cached_property
     def estimator(self) -> Estimator:
         """Tells when jobs will be done."""
-        return Estimator(
-            self.settings, self.jobs, self.live_workers, self.families.default_size, self.estimates_cache_s
-        )
+        return Estimator(self.settings, self.jobs, self.live_workers, self.families, self.estimates_cache_s)
 
     @cached_property
     def families(self) -> ModelFamilies:

@@ -204,6 +204,15 @@ class FamilyFacts(ABC):
         """Those of ``fields`` that a job of this kind takes: diffusers' pipelines for it may have fewer."""
         return self.fields
 
+    def is_guided(
+        self, guidance_scale: float, true_cfg_scale: float | None, *, has_negative_prompt: bool
+    ) -> bool:
+        """Whether a job with these scales, None if it does not say one, has an unconditional branch."""
+        if self.guidance_begins_above is not None:
+            return guidance_scale > self.guidance_begins_above
+        scale = self.true_cfg_scale if true_cfg_scale is None else true_cfg_scale
+        return scale > 1 and has_negative_prompt
+
     def has_distilled_guidance(self, config: Config) -> bool:
         """Whether the denoiser takes the guidance scale as an input, in place of an unconditional branch."""
         return False

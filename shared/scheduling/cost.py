@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from shared.families.base import FamilyFacts
 from shared.jobs.spec import JobSpec
 
 #: Side of an image whose size is the model's own: nobody has loaded the model here.
@@ -17,10 +18,9 @@ class Work(NamedTuple):
     shape: str  # jobs of a model with the same shape take equally long for a step
 
 
-def work_of(spec: JobSpec) -> Work:
-    """The work of an accepted job."""
-    guided = 2 if spec.guidance_scale > 1 else 1
-    rows = guided * len(spec.image_seeds)
+def work_of(spec: JobSpec, facts: FamilyFacts | None) -> Work:
+    """The work of an accepted job; ``facts`` are of its model's family, if that is known."""
+    rows = (2 if _is_guided(spec, facts) else 1) * len(spec.image_seeds)
     width, height = spec.width or DEFAULT_SIDE_PX, spec.height or DEFAULT_SIDE_PX
     size = f"{spec.width or 'own'}x{spec.height or 'own'}"
     return Work(
@@ -31,11 +31,14 @@ def work_of(spec: JobSpec) -> Work:
     )
 
 
+def _is_guided(spec: JobSpec, facts: FamilyFacts | None) -> bool:
+    if facts is None:
+        return spec.guidance_scale > 1
+    has_negative = spec.negative_prompt is not None
+    return facts.is_guided(spec.guidance_scale, spec.true_cfg_scale, has_negative_prompt=has_negative)
+
+
 def _count_steps(spec: JobSpec) -> int:
-    if spec.timesteps:
-        return len(spec.timesteps)
-    if spec.sigmas:
-        return len(spec.sigmas) - 1
-    if spec.image is not None and spec.strength is not None:  # only the last part of the steps is computed
-        return max(round(spec.num_inference_steps * spec.strength), 1)
-    return spec.num_inference_steps
+    if spec.timesteps or spec.sigmas or spec.image is None or spec.strength is None:
+        return spec.num_inference_steps
+    return max(round(spec.num_inference_steps * spec.strength), 1)  # the last part of the steps is computed

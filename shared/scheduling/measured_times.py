@@ -5,10 +5,11 @@ estimates of ended jobs compare with what these took.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared import keys
+from shared.families.base import FamilyFacts
 from shared.jobs.spec import JobSpec
 from shared.scheduling.cost import work_of
 
@@ -60,12 +61,14 @@ def quantiles_of(values: Iterable[float], upper: float = P90) -> Quantiles | Non
 class MeasuredTimes:
     """Records and reads them."""
 
-    def __init__(self, redis: "Redis") -> None:
+    def __init__(self, redis: "Redis", facts: Callable[[str], FamilyFacts | None]) -> None:
+        """``facts`` of a model's family, by the model's name: web and workers must have the same."""
         self._redis = redis
+        self._facts = facts
 
     def record(self, spec: JobSpec, times: JobTimes) -> None:
         """Note the times of a job that has succeeded; one round trip."""
-        work = work_of(spec)
+        work = work_of(spec, self._facts(spec.model))
         values = {
             f"step:{work.shape}": times.step_s,
             "pixel_step": times.step_s / (work.rows * work.pixels),
@@ -85,7 +88,8 @@ class MeasuredTimes:
 
     def read(self, spec: JobSpec) -> "Measured":
         """All that tells something of a job; one round trip."""
-        shape = work_of(spec).shape
+        facts = self._facts(spec.model)
+        shape = work_of(spec, facts).shape
         kinds = {
             "step": f"step:{shape}",
             "pixel_step": "pixel_step",
@@ -107,7 +111,9 @@ class MeasuredTimes:
         count, end = len(ETA_KINDS), len(found) - len(ETA_KINDS)
         times = [quantiles_of(_numbers(values)) for values in found[count:end]]
         corrections = [_ratio_quantiles(*each) for each in zip(found[:count], found[end:], strict=True)]
-        return Measured(dict(zip(kinds, times, strict=True)), dict(zip(ETA_KINDS, corrections, strict=True)))
+        return Measured(
+            dict(zip(kinds, times, strict=True)), dict(zip(ETA_KINDS, corrections, strict=True)), facts
+        )
 
 
 def _ratio_quantiles(values: Sequence[Any], level: Any) -> Quantiles | None:
@@ -122,13 +128,19 @@ def _ratio_quantiles(values: Sequence[Any], level: Any) -> Quantiles | None:
 class Measured:
     """Quantiles of the times of jobs that are like one."""
 
-    def __init__(self, found: Mapping[str, Quantiles | None], ratios: dict[str, Quantiles | None]) -> None:
+    def __init__(
+        self,
+        found: Mapping[str, Quantiles | None],
+        ratios: dict[str, Quantiles | None],
+        facts: FamilyFacts | None,
+    ) -> None:
         self._found = found
+        self._facts = facts  # of the model's family
         self.ratios = ratios  # how long ended jobs took, by their estimates; by kind of estimate
 
     def device_s(self, spec: JobSpec, *, is_loaded: bool = True) -> Quantiles:
         """Device-seconds of the job. ``is_loaded``: a worker has its model in memory."""
-        work, found = work_of(spec), self._found
+        work, found = work_of(spec, self._facts), self._found
         pixel_step = found["pixel_step"] or _exactly(DEFAULT_PIXEL_STEP_S)
         step = found["step"] or pixel_step.times(work.rows * work.pixels)
         parts = [step.times(work.steps), found["rest_alike"] or found["rest"] or _exactly(DEFAULT_REST_S)]

@@ -41,7 +41,7 @@ def measure(client: FlaskClient, services: Services) -> None:
     job = services.jobs.get(submit(client).json["id"])
     spec = job.spec.model_copy(update={"width": 64, "height": 64})  # its own size, as a receipt says it
     for _ in range(20):
-        MeasuredTimes(services.control).record(spec, JobTimes(STEP_S, REST_S))
+        MeasuredTimes(services.control, services.families.facts).record(spec, JobTimes(STEP_S, REST_S))
     services.jobs.delete(job.id)
     services.control.delete(unet_queue(MODEL))  # as a worker does with the message of a job that is gone
 

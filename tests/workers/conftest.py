@@ -157,6 +157,7 @@ def worker_maker(
             settings=settings,
             jobs=JobStore(control_redis(settings), settings),
             live_workers=LiveWorkersCache(control_redis(settings), cache_s=0),
+            facts_of=lambda model: None,
             serves=["emoji-sd", *LAYOUTS],
             served_controlnets=[] if serve_controlnets else list(served),
             images=Bucket(settings, settings.image_bucket),

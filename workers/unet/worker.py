@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from shared.families.base import FamilyFacts
 from shared.jobs.store import JobStore
 from shared.messaging.messages import AttachControlNet
 from shared.registry.live_workers import LiveWorkersCache
@@ -51,6 +52,7 @@ class UNetWorker:
     settings: Settings
     jobs: JobStore
     live_workers: LiveWorkersCache
+    facts_of: Callable[[str], FamilyFacts | None]  # of a model, as the web knows them: by its configs
     serves: list[str]  # models whose jobs it takes
     served_controlnets: list[str]  # those that it may load, for its own jobs and for others' while it is idle
     images: Bucket
@@ -87,7 +89,7 @@ class UNetWorker:
     @cached_property
     def measured_times(self) -> MeasuredTimes:
         """Where it notes how long jobs took."""
-        return MeasuredTimes(self.jobs.renewal_redis)
+        return MeasuredTimes(self.jobs.renewal_redis, self.facts_of)
 
     @cached_property
     def other_workers(self) -> OtherWorkers:

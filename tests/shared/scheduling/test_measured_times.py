@@ -21,7 +21,7 @@ from tests.shared.jobs.records import spec
 @pytest.fixture
 def measured(control: Redis) -> MeasuredTimes:
     control.flushall()
-    return MeasuredTimes(control)
+    return MeasuredTimes(control, lambda model: None)
 
 
 def device_s(measured: MeasuredTimes, job: JobSpec, **more: Any) -> Quantiles:

@@ -6,6 +6,7 @@ from functools import partial
 from celery import Celery
 
 from shared.catalog.entries import Catalog
+from shared.catalog.model_families import ModelFamilies
 from shared.catalog.step_bytes import largest_step_bytes
 from shared.errors import ModelFailed
 from shared.families.base import engine_problem
@@ -66,6 +67,7 @@ def build_worker(
         settings=settings,
         jobs=jobs,
         live_workers=live_workers,
+        facts_of=ModelFamilies(settings.catalog, catalog).facts,
         serves=serves,
         served_controlnets=served_controlnets,
         images=ImageBucket(settings, redis),
