@@ -1,15 +1,16 @@
 """What the fields of a call mean for a model that is no UNet; Forge's API has such models, and these names.
 
 Its ``cfg_scale`` guides by an unconditional branch, as ``true_cfg_scale`` does here, and
-``distilled_cfg_scale`` is the scale that a model was taught to follow. Source:
+``distilled_cfg_scale`` is the scale that a model was taught to follow. Where no pipeline has such a branch,
+as in jobs of Flux from an image with ControlNets, ``cfg_scale``, which all clients send, is left out. Source:
 lllyasviel/stable-diffusion-webui-forge, ``modules/processing.py``.
 """
 
 from typing import Any
 
-from api.compat.a1111.generation.fields import Txt2ImgFields
+from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
 from api.submission.prompts.lora_tags import take_out_tags
-from shared.families.base import FamilyFacts
+from shared.families.base import FamilyFacts, Mode
 from shared.prompts.errors import errors_of
 
 
@@ -26,7 +27,9 @@ def prompt_fields(fields: Txt2ImgFields, facts: FamilyFacts | None) -> dict[str,
     return {"prompt": prompt.text, "loras": loras}
 
 
-def guidance_fields(fields: Txt2ImgFields, facts: FamilyFacts | None, default_scale: float) -> dict[str, Any]:
+def guidance_fields(
+    fields: Txt2ImgFields, facts: FamilyFacts | None, default_scale: float, *, has_controlnets: bool
+) -> dict[str, Any]:
     """Scales and the negative prompt of a job; a negative prompt that nothing reads is left out, as there.
 
     ``default_scale`` is the model's ``guidance_scale``.
@@ -38,6 +41,13 @@ def guidance_fields(fields: Txt2ImgFields, facts: FamilyFacts | None, default_sc
         scale = default_scale if fields.cfg_scale is None else fields.cfg_scale
         is_guided = scale > facts.guidance_begins_above
         return {"guidance_scale": fields.cfg_scale, "negative_prompt": negative if is_guided else None}
+    takes_scale = "true_cfg_scale" in facts.fields_in(_mode(fields), has_controlnets=has_controlnets)
     scale = facts.true_cfg_scale if fields.cfg_scale is None else fields.cfg_scale
     guided = {"true_cfg_scale": fields.cfg_scale, "negative_prompt": fields.negative_prompt}
-    return {"guidance_scale": fields.distilled_cfg_scale, **(guided if scale > 1 else {})}
+    return {"guidance_scale": fields.distilled_cfg_scale, **(guided if takes_scale and scale > 1 else {})}
+
+
+def _mode(fields: Txt2ImgFields) -> Mode:
+    if not isinstance(fields, Img2ImgFields):
+        return "text"
+    return "mask" if fields.mask else "image"

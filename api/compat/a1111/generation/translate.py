@@ -60,8 +60,8 @@ def _translate(
     body: Mapping[str, Any], fields: Txt2ImgFields, sticky: Mapping[str, Any], services: Services
 ) -> GenerationCall:
     warnings = check_fields(known_fields(body), fields)
-    job, more = _job_fields(fields, sticky, services)
     units = read_units(fields.alwayson_scripts)
+    job, more = _job_fields(fields, sticky, services, has_controlnets=bool(units.units))
     note_units([place for place, _ in units.units])
     max_px, max_side_px = services.settings.max_control_px, services.settings.max_side_px
     init: InitImage | None = None
@@ -79,7 +79,7 @@ def _translate(
 
 
 def _job_fields(
-    fields: Txt2ImgFields, sticky: Mapping[str, Any], services: Services
+    fields: Txt2ImgFields, sticky: Mapping[str, Any], services: Services, *, has_controlnets: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """Fields of a job that both calls have, and warnings."""
     check_settings(fields.override_settings)
@@ -88,7 +88,7 @@ def _job_fields(
     facts, model = services.families.facts(job["model"]), services.catalog.models[job["model"]]
     job |= {
         **prompt_fields(fields, facts),
-        **guidance_fields(fields, facts, model.guidance_scale),
+        **guidance_fields(fields, facts, model.guidance_scale, has_controlnets=has_controlnets),
         "width": fields.width,
         "height": fields.height,
         "num_inference_steps": fields.steps,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from api.compat.a1111.generation.family_fields import guidance_fields, prompt_fields
-from api.compat.a1111.generation.fields import Txt2ImgFields
+from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
 from shared.errors import InvalidRequest
 from shared.families.base import FamilyFacts
 from shared.families.flux import FLUX
@@ -15,7 +15,7 @@ from shared.families.z_image import Z_IMAGE
 
 
 def guided(facts: FamilyFacts | None, **fields: Any) -> dict[str, Any]:
-    found = guidance_fields(Txt2ImgFields(**fields), facts, 5.0)
+    found = guidance_fields(Txt2ImgFields(**fields), facts, 5.0, has_controlnets=False)
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -40,6 +40,17 @@ def test_scales_mean_what_forge_means_by_them(
     facts: FamilyFacts | None, fields: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     assert guided(facts, **fields) == expected
+
+
+def test_the_scale_that_clients_send_is_left_out_where_the_pipeline_has_no_second_forward() -> None:
+    fields = Img2ImgFields(init_images=["a"], cfg_scale=7, negative_prompt="red")
+
+    def taken(has_controlnets: bool) -> Any:
+        found = guidance_fields(fields, FLUX, 3.5, has_controlnets=has_controlnets)
+        return found.get("true_cfg_scale"), found.get("negative_prompt")
+
+    assert taken(has_controlnets=False) == (7, "red")
+    assert taken(has_controlnets=True) == (None, None)
 
 
 def test_prompts_of_encoders_that_cannot_weigh_tokens_stand_as_they_are_but_for_tags() -> None:
