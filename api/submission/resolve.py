@@ -6,6 +6,7 @@ from typing import Any
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
+from api.submission.checks.size import largest_side_px
 from api.submission.images.input_images import read_input_images
 from api.submission.images.reader import ImageReader
 from api.submission.lora_refs import find_ref
@@ -42,7 +43,8 @@ def resolve(valid: ValidRequest, source: Source, services: Services, tenant: str
     known: dict[str, Any] = {}
     if request.image is not None:
         multiple = services.families.size_multiple(draft.model)
-        known |= read_input_images(request, reader, services.settings, size_multiple=multiple)._asdict()
+        limit = largest_side_px(request, services, draft.model)
+        known |= read_input_images(request, reader, size_multiple=multiple, limit_px=limit)._asdict()
     if receipt is not None:  # no request has these in this meaning
         known["latent_parallelism"] = receipt.spec.latent_parallelism
         known["split_steps"] = receipt.spec.split_steps

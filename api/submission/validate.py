@@ -11,12 +11,11 @@ from api.submission.checks.known_names import known_name
 from api.submission.checks.loras import check_loras
 from api.submission.checks.output_format import check_quality
 from api.submission.checks.seeds import check_seeds
-from api.submission.checks.size import check_size
+from api.submission.checks.size import check_size, largest_side_px
 from api.submission.checks.steps import check_steps
 from api.submission.checks.strength import check_strength
 from api.submission.prompts.read_prompts import read_prompts
 from shared.catalog.schedulers import SCHEDULERS
-from shared.image_files.formats import side_limit_px
 from shared.jobs.options import JobOptions, LoraLoading, fields_of
 from shared.jobs.spec import JobSpec
 
@@ -43,7 +42,7 @@ def validate(request: JobRequest, services: Services) -> ValidRequest:
     )
     strength = check_strength(request, steps, scheduler)
     seed, num_images = check_seeds(request, limit=settings.max_images)
-    check_size(request, limit_px=side_limit_px(request.output_format, settings.max_side_px))
+    check_size(request, limit_px=largest_side_px(request, services, name))
     quality = check_quality(request)
     guidance_scale = model.guidance_scale if request.guidance_scale is None else request.guidance_scale
     check_family(request, services, name, scheduler=scheduler, guidance_scale=guidance_scale)

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.catalog.controlnet_bases import Base, sharing_problem
 from shared.catalog.entries import HUB, Catalog, locate
-from shared.families.base import ControlNetTraits, FamilyFacts, ModelSignature, incompatibility
+from shared.families.base import Config, ControlNetTraits, FamilyFacts, ModelSignature, incompatibility
 from shared.families.registry import denoisers, family_of, family_of_controlnet
 
 
@@ -48,10 +48,12 @@ class ModelFamilies:
     def default_size(self, model: str) -> tuple[int, int] | None:
         """Width and height in pixels of a model's images unless a job asks for others, as in diffusers."""
         facts = self.facts(model)
-        if facts is None:
-            return None
-        found = {part: self._of_model(model, f"{part}/config.json") for part in facts.parts}
-        return facts.default_size({part: config for part, config in found.items() if config is not None})
+        return None if facts is None else facts.default_size(self._part_configs(model, facts))
+
+    def largest_side(self, model: str) -> int | None:
+        """The most pixels that a side of a model's images may have, if its configs limit it."""
+        facts = self.facts(model)
+        return None if facts is None else facts.largest_side(self._part_configs(model, facts))
 
     def usual_size(self, model: str) -> tuple[int, int] | None:
         """The same, or what the catalog says in its place."""
@@ -104,6 +106,10 @@ class ModelFamilies:
 
     def _base(self, model: str) -> Base:
         return Base(model, self._catalog.models[model], self.denoiser_config(model))
+
+    def _part_configs(self, model: str, facts: FamilyFacts) -> dict[str, Config]:
+        found = {part: self._of_model(model, f"{part}/config.json") for part in facts.parts}
+        return {part: config for part, config in found.items() if config is not None}
 
     def _denoisers(self, model: str) -> dict[str, dict[str, Any]]:
         """The configs by which the family is known, by part."""

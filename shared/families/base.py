@@ -222,6 +222,11 @@ class FamilyFacts(ABC):
         that are there, by part. None: that cannot be said before the model is loaded."""
         return None
 
+    def largest_side(self, configs: Mapping[str, Config]) -> int | None:
+        """The most pixels of a side that the model has positions for. None: there is no limit, or it is not
+        known."""
+        return None
+
 
 def engine_problem(facts: FamilyFacts, engine: str) -> str | None:
     """Why the engine cannot run a network of the family, as the end of a sentence; None: it can."""

@@ -58,6 +58,13 @@ class SD3Facts(TransformerFacts):
         """See `FamilyFacts`."""
         return square(number(configs.get(self.denoiser, {}), "sample_size", 128), configs.get("vae"))
 
+    def largest_side(self, configs: Mapping[str, Config]) -> int | None:
+        """See `FamilyFacts`."""
+        config = configs.get(self.denoiser, {})
+        latents = number(config, "pos_embed_max_size", 96) * number(config, "patch_size", 2)
+        size = square(latents, configs.get("vae"))
+        return size and size[0]
+
 
 def zeroes_pooled(controlnet: Config) -> bool:
     """Whether a ControlNet is given zeros for pooled texts; if so, its control latents are not shifted."""

@@ -5,8 +5,6 @@ from typing import NamedTuple
 from api.schemas.job_request import JobRequest
 from api.submission.images.reader import ImageReader
 from shared.errors import InvalidImage
-from shared.image_files.formats import side_limit_px
-from shared.settings import Settings
 
 
 class InputImages(NamedTuple):
@@ -19,7 +17,7 @@ class InputImages(NamedTuple):
 
 
 def read_input_images(
-    request: JobRequest, reader: ImageReader, settings: Settings, *, size_multiple: int
+    request: JobRequest, reader: ImageReader, *, size_multiple: int, limit_px: int
 ) -> InputImages:
     """Image and mask of a request that has an image; raises `InvalidImage` for the field at fault.
 
@@ -37,7 +35,7 @@ def read_input_images(
     height = request.height or image.height // size_multiple * size_multiple
     if not width or not height:
         raise InvalidImage(f"the image is smaller than {size_multiple} pixels", field="image")
-    _check_limit(width, height, side_limit_px(request.output_format, settings.max_side_px))
+    _check_limit(width, height, limit_px)
     return InputImages(image.sha256, mask.sha256 if mask else None, width, height)
 
 

@@ -155,14 +155,14 @@ def test_pipelines_that_are_not_served_are_of_no_family(name: str) -> None:
 def test_a_config_of_other_types_raises_nothing(facts: FamilyFacts, value: Any) -> None:
     names = ("num_layers", "num_single_layers", "num_attention_heads", "joint_attention_dim", "num_mode",
              "control_layers_places", "extra_conditioning_channels", "extra_condition_channels", "dim",
-             "sample_size", "n_layers", "in_channels")  # fmt: skip
+             "sample_size", "pos_embed_max_size", "patch_size", "n_layers", "in_channels")  # fmt: skip
     config = dict.fromkeys(names, value)
     facts.signature(config)
     facts.control_plan(config, config)
     facts.controlnet_traits(config)
-    facts.default_size(
-        {"transformer": config, "vae": {"block_out_channels": value, "temperal_downsample": value}}
-    )
+    configs = {"transformer": config, "vae": {"block_out_channels": value, "temperal_downsample": value}}
+    facts.default_size(configs)
+    facts.largest_side(configs)
 
 
 @pytest.mark.parametrize("facts", FAMILIES, ids=lambda facts: facts.name)
@@ -249,3 +249,10 @@ def test_a_config_of_more_blocks_than_any_model_has_counts_as_one_that_says_noth
 ) -> None:
     assert facts.control_plan({"num_layers": count}, {}) == facts.control_plan({}, {})
     facts.controlnet_traits({"num_layers": count})
+
+
+def test_only_stable_diffusion_3_has_positions_for_so_many_pixels() -> None:
+    configs: dict[str, Any] = {"vae": {"block_out_channels": [1, 2, 3, 4]}}
+    assert [facts.largest_side(configs) for facts in FAMILIES] == [None, 96 * 2 * 8, None, None]
+    assert SD3.largest_side(configs | {"transformer": {"pos_embed_max_size": 384}}) == 384 * 2 * 8
+    assert SD3.largest_side({}) is None

@@ -48,8 +48,8 @@ class SD3Model(TransformerModel):
     def size(self, width: int | None, height: int | None) -> tuple[int, int]:
         """See `BaseModel`; raises `InvalidRequest` for sides that it has no positions for."""
         width, height = super().size(width, height)
-        config = self.denoiser_config
-        most = config["pos_embed_max_size"] * config["patch_size"] * self.pipe.vae_scale_factor
+        most = SD3.largest_side({SD3.denoiser: self.denoiser_config, "vae": self.pipe.vae.config})
+        assert most is not None  # the VAE is there
         for side, value in (("width", width), ("height", height)):
             if value > most:
                 detail = f"{side} is {value}; model {self.name!r} takes at most {most}"

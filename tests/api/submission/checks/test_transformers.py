@@ -45,6 +45,7 @@ def transformers(services: Services, tmp_path: Path) -> Services:
     for name, (kind, config, scheduler) in MODELS.items():
         write(f"{name}/model_index.json", {})
         write(f"{name}/transformer/config.json", {"_class_name": kind, **config})
+        write(f"{name}/vae/config.json", {"block_out_channels": [128, 256, 512, 512]})
         write(f"{name}/scheduler/scheduler_config.json", scheduler)
         lines += [f"[models.{name}]", f'source = "{name}"']
     for name, (model, kind, config) in CONTROLNETS.items():
@@ -76,6 +77,7 @@ def test_a_job_has_the_defaults_of_its_models_family(transformers: Services, mod
     assert spec.true_cfg_scale is None
 
 
+LARGE = base64_of(image_file((1552, 64)))
 IMAGE = {"image": base64_of(image_file((96, 96)))}
 
 
@@ -92,6 +94,8 @@ IMAGE = {"image": base64_of(image_file((96, 96)))}
         (["z-net", "z-net"], {"model": "z"}, "controlnets", ["at most 1"]),
         (["sd3-mask"], {"model": "sd3"}, "controlnets.0.name", ["trained to inpaint", "not served"]),
         (["z-net"], {"model": "z", **IMAGE}, "controlnets", ["from texts alone"]),
+        ([], {"model": "sd3", "width": 1024, "height": 1552}, "height", ["1552", "the limit is 1536"]),
+        ([], {"model": "sd3", "image": LARGE}, "image", ["1552 x 64", "1536"]),
         ([], {"width": 1000}, "width", ["multiple of 16"]),
         ([], {"clip_skip": 1}, "clip_skip", ["take clip_skip", "model 'flux' is Flux.1"]),
         (["flux-5-10"], {"guess_mode": True}, "guess_mode", ["SDXL and Stable Diffusion 1 or 2 take"]),
