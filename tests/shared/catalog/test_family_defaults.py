@@ -8,6 +8,8 @@ import pytest
 
 from shared.catalog.catalog import read_catalog
 from shared.errors import InvalidSetting
+from shared.families.flux import FLUX as FACTS
+from shared.settings import ROOT
 
 FLUX = {"transformer/config.json": {"_class_name": "FluxTransformer2DModel"}}
 SD1: dict[str, Any] = {"unet/config.json": {"cross_attention_dim": 768}}
@@ -32,6 +34,19 @@ def test_what_an_entry_leaves_out_is_its_familys(
 ) -> None:
     model = read_catalog(catalog(tmp_path, configs=configs)).models["m"]
     assert (model.scheduler, model.num_inference_steps, model.guidance_scale) == expected
+
+
+def test_a_hub_model_has_what_its_entry_names_and_else_what_stable_diffusion_has(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    document = (ROOT / "infra/docs/operations.md").read_text()
+    documented = document.split("[models.flux-hub]", 1)[1].split("```", 1)[0]
+    path.write_text(
+        f'default_model = "flux-hub"\n[models.flux-hub]{documented}'
+        '[models.bare]\nsource = "hub:black-forest-labs/FLUX.1-dev"\n'
+    )
+    models = read_catalog(path).models
+    found = [(each.scheduler, each.num_inference_steps, each.guidance_scale) for each in models.values()]
+    assert found == [tuple(FACTS.defaults), ("ddim", 30, 7.5)]
 
 
 def test_what_an_entry_says_counts(tmp_path: Path) -> None:
