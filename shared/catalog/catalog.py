@@ -140,6 +140,9 @@ def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, setting
         _check_fits_family(name, model, families.facts(name), errors)
         own = step_limits(model.scheduler, families.scheduler_config(name))
         limits = [("num_inference_steps", own.max_steps, f"scheduler {model.scheduler}")]
+        largest = families.largest_side(name)
+        if largest is not None:
+            limits += [(side, largest, "the model") for side in ("width", "height")]
         if settings is not None:
             limits += [
                 ("num_inference_steps", settings.max_steps, "SWIFT_MAX_STEPS"),

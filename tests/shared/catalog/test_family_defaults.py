@@ -59,6 +59,15 @@ def test_what_an_entry_says_counts(tmp_path: Path) -> None:
     assert (model.scheduler, model.num_inference_steps, model.guidance_scale) == ("flow_match_lcm", 4, 7.5)
 
 
+def test_a_side_that_the_model_has_no_positions_for_stops_the_start(tmp_path: Path) -> None:
+    configs: dict[str, Any] = {
+        "transformer/config.json": {"_class_name": "SD3Transformer2DModel", "pos_embed_max_size": 96},
+        "vae/config.json": {"block_out_channels": [128, 256, 512, 512]},
+    }
+    with pytest.raises(InvalidSetting, match=r"models\.m\.height: is 1552; the model allows at most 1536"):
+        read_catalog(catalog(tmp_path, "width = 1536\nheight = 1552", configs))
+
+
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
