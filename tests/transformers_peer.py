@@ -63,8 +63,8 @@ def _assemble(pipe: Any, controlnets: Sequence[Any], wanted: JobSpec) -> Any:
         name: part for name, part in pipe.components.items() if name in inspect.signature(kind).parameters
     }
     if controlnets:
-        nets = [_with_parts_of_its_own(net) for net in controlnets]
-        parts["controlnet"] = nets[0] if len(nets) == 1 else nets
+        control_nets = [_with_parts_of_its_own(control_net) for control_net in controlnets]
+        parts["controlnet"] = control_nets[0] if len(control_nets) == 1 else control_nets
     peer = kind(**parts)
     scheduler = SCHEDULERS[wanted.scheduler]
     options = dict(scheduler.options)
@@ -109,9 +109,11 @@ def _control_options(wanted: JobSpec) -> dict[str, Any]:
         return {}
     each = {
         "control_image": [Image.open(CONTROL).convert("RGB")] * len(wanted.controlnets),
-        "control_mode": [net.control_mode for net in wanted.controlnets],
-        "controlnet_conditioning_scale": [net.conditioning_scale for net in wanted.controlnets],
-        "control_guidance_start": [net.guidance_start for net in wanted.controlnets],
-        "control_guidance_end": [net.guidance_end for net in wanted.controlnets],
+        "control_mode": [control_net.control_mode for control_net in wanted.controlnets],
+        "controlnet_conditioning_scale": [
+            control_net.conditioning_scale for control_net in wanted.controlnets
+        ],
+        "control_guidance_start": [control_net.guidance_start for control_net in wanted.controlnets],
+        "control_guidance_end": [control_net.guidance_end for control_net in wanted.controlnets],
     }
     return {name: values[0] for name, values in each.items()} if len(wanted.controlnets) == 1 else each

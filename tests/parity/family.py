@@ -40,7 +40,13 @@ class Axes:
     @property
     def controlnet_names(self) -> list[str]:
         """Of every ControlNet that a job may have."""
-        return sorted({net["name"] for nets in self.controlnets.values() for net in nets})
+        return sorted(
+            {
+                control_net["name"]
+                for control_nets in self.controlnets.values()
+                for control_net in control_nets
+            }
+        )
 
     @property
     def lora_names(self) -> list[str]:

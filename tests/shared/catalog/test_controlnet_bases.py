@@ -13,11 +13,11 @@ from shared.settings import Settings
 from workers.families import load_controlnet
 
 FLUX = {"_class_name": "FluxTransformer2DModel", "num_layers": 19, "num_single_layers": 38}
-FLUX_NET = {"_class_name": "FluxControlNetModel", "num_layers": 5, "num_single_layers": 10}
+FLUX_CONTROLNET = {"_class_name": "FluxControlNetModel", "num_layers": 5, "num_single_layers": 10}
 SD3 = {"_class_name": "SD3Transformer2DModel", "num_layers": 38}
-SD3_NET = {"_class_name": "SD3ControlNetModel", "num_layers": 19}
+SD3_CONTROLNET = {"_class_name": "SD3ControlNetModel", "num_layers": 19}
 Z_IMAGE = {"_class_name": "ZImageTransformer2DModel"}
-Z_IMAGE_NET = {"_class_name": "ZImageControlNetModel", "control_layers_places": [0, 2]}
+Z_IMAGE_CONTROLNET = {"_class_name": "ZImageControlNetModel", "control_layers_places": [0, 2]}
 
 
 def serve(folder: Path, first: Any, second: Any, control: Any, **entries: Any) -> tuple[Catalog, Settings]:
@@ -38,7 +38,7 @@ def why_not(catalog: Catalog, settings: Settings) -> str | None:
 def test_models_that_read_other_residuals_are_refused_at_submit_and_at_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = serve(tmp_path, FLUX, FLUX | {"num_layers": 8}, FLUX_NET)
+    served = serve(tmp_path, FLUX, FLUX | {"num_layers": 8}, FLUX_CONTROLNET)
     why = why_not(*served)
     assert why is not None
     for word in ("'a'", "'b'", "'net'", "own entry"):
@@ -49,7 +49,7 @@ def test_models_that_read_other_residuals_are_refused_at_submit_and_at_start(
 
 
 def test_models_that_read_the_same_residuals_share_a_controlnet(tmp_path: Path) -> None:
-    assert why_not(*serve(tmp_path, FLUX, FLUX | {"guidance_embeds": True}, FLUX_NET)) is None
+    assert why_not(*serve(tmp_path, FLUX, FLUX | {"guidance_embeds": True}, FLUX_CONTROLNET)) is None
 
 
 @pytest.mark.parametrize(("own", "sources", "fits"), [
@@ -61,19 +61,19 @@ def test_a_controlnet_that_keeps_a_layer_of_its_base_model_guides_no_other(
     tmp_path: Path, own: bool, sources: tuple[str, str], fits: bool
 ) -> None:
     entries = {name: {"source": source} for name, source in zip("ab", sources, strict=True)}
-    why = why_not(*serve(tmp_path, SD3, SD3, SD3_NET | {"use_pos_embed": own}, **entries))
+    why = why_not(*serve(tmp_path, SD3, SD3, SD3_CONTROLNET | {"use_pos_embed": own}, **entries))
     assert why is None if fits else "own entry" in str(why)
 
 
 @pytest.mark.parametrize(
     ("base", "net", "fits"),
-    [(Z_IMAGE, Z_IMAGE_NET, False), (FLUX, FLUX_NET, True)],
+    [(Z_IMAGE, Z_IMAGE_CONTROLNET, False), (FLUX, FLUX_CONTROLNET, True)],
     ids=["shares layers", "shares none"],
 )
 def test_a_controlnet_that_shares_layers_with_its_models_has_their_dtype(
-    tmp_path: Path, base: Any, net: Any, fits: bool
+    tmp_path: Path, base: Any, control_net: Any, fits: bool
 ) -> None:
-    why = why_not(*serve(tmp_path, base, base, net, net={"dtype": "bfloat16"}))
+    why = why_not(*serve(tmp_path, base, base, control_net, control_net={"dtype": "bfloat16"}))
     if fits:
         assert why is None
     else:

@@ -63,8 +63,8 @@ def test_the_largest_controlnet_of_a_catalog_counts_at_its_models_own_size(tmp_p
     write("small/unet", SD15)
     write("small/vae", {})
     write("large/unet", XL)
-    for model, net, config in (("small", "edge", SD15), ("large", "depth", XL)):
-        write(net, {"_class_name": "ControlNetModel", **config})
+    for model, control_net, config in (("small", "edge", SD15), ("large", "depth", XL)):
+        write(control_net, {"_class_name": "ControlNetModel", **config})
         kind = "StableDiffusionXLPipeline" if model == "large" else "StableDiffusionPipeline"
         (tmp_path / model / "model_index.json").write_text(json.dumps({"_class_name": kind}))
     lines = [

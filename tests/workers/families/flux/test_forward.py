@@ -20,7 +20,7 @@ ROWS, HEIGHT, WIDTH, TEXT = 2, 3, 4, 5
 #: Blocks of dev: double and single.
 DEPTHS = (19, 38)
 #: Blocks of ControlNets as people have them, and how many of their residuals are read.
-NETS: dict[str, tuple[Any, dict[str, Any], int]] = {
+CONTROLNETS: dict[str, tuple[Any, dict[str, Any], int]] = {
     "5/10": ("5/10", {"num_layers": 5, "num_single_layers": 10}, 15),
     "6/0": ("6/0", {"num_layers": 6}, 5),
     "4/0": ("6/0", {"num_layers": 4}, 4),
@@ -80,12 +80,12 @@ def has_bits(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a, b) and bool(a.isfinite().all()) and float(a.float().std()) > 0
 
 
-def residuals(net: FluxControlNet, step: Step, mode: int | None) -> Iterator[tuple[int, Tensor]]:
+def residuals(control_net: FluxControlNet, step: Step, mode: int | None) -> Iterator[tuple[int, Tensor]]:
     """Those of a step, scaled to 0.7."""
-    prepared = net.prepare(step.conditioning.controlnet_inputs)
-    control = net.embed(step.control(net.model), ROWS)
-    for index, residual in net.forward(step.x, step.t.expand(ROWS), prepared, control, mode):
-        yield index, net.scale(residual, index, 0.7, guess_mode=False)
+    prepared = control_net.prepare(step.conditioning.controlnet_inputs)
+    control = control_net.embed(step.control(control_net.model), ROWS)
+    for index, residual in control_net.forward(step.x, step.t.expand(ROWS), prepared, control, mode):
+        yield index, control_net.scale(residual, index, 0.7, guess_mode=False)
 
 
 @torch.inference_mode()
@@ -96,17 +96,17 @@ def test_a_forward_that_nothing_guides_is_diffusers_forward(transformer: Any) ->
     assert has_bits(ours, transformer(**step.options(is_guided=True))[0])
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", CONTROLNETS)
 @torch.inference_mode()
 def test_a_guided_forward_is_diffusers_forward(transformer: Any, name: str) -> None:
-    kind, options, read = NETS[name]
+    kind, options, read = CONTROLNETS[name]
     model, step = make_flux_controlnet(kind, **options).to(transformer.dtype), Step(transformer)
     mode = 2 if model.union else None
-    net = FluxControlNet(name, model, FLUX, transformer.config)
-    assert len(net.order) == read
+    control_net = FluxControlNet(name, model, FLUX, transformer.config)
+    assert len(control_net.order) == read
     # Given that each residual is computed when the base model asks for it, and not before
     log: list[str] = []
-    computed = residuals(net, step, mode)
+    computed = residuals(control_net, step, mode)
 
     def residual(index: int) -> Tensor:
         made, found = next(computed)
@@ -116,7 +116,7 @@ def test_a_guided_forward_is_diffusers_forward(transformer: Any, name: str) -> N
     plan = FLUX.control_plan(model.config, transformer.config)
     forward = staged_forward(transformer, step.x, step.t, step.conditioning, plan)
     ours = run_to_end(forward, next(forward), residual)
-    assert log == [f"asked for {index}, computed {index}" for index in net.order]
+    assert log == [f"asked for {index}, computed {index}" for index in control_net.order]
     # Then diffusers, which runs one after the other, comes to the same
     double, single = model(
         controlnet_cond=step.control(model),
@@ -137,12 +137,12 @@ def test_a_guided_forward_is_diffusers_forward(transformer: Any, name: str) -> N
 def test_rows_that_are_dropped_before_the_first_residual_change_no_other(transformer: Any) -> None:
     if transformer.dtype != torch.float32:
         pytest.skip("the batch size changes the last bits of others")
-    step, net = Step(transformer), controlnet(transformer)
-    inputs = net.prepare(step.conditioning.controlnet_inputs)
-    control = net.embed(step.control(net.model), ROWS)
+    step, control_net = Step(transformer), controlnet(transformer)
+    inputs = control_net.prepare(step.conditioning.controlnet_inputs)
+    control = control_net.embed(step.control(control_net.model), ROWS)
 
     def forward() -> Any:
-        return net.forward(step.x, step.t.expand(ROWS), inputs, control)
+        return control_net.forward(step.x, step.t.expand(ROWS), inputs, control)
 
     kept = forward()
     kept.select_rows(torch.tensor([False, True]))
@@ -159,17 +159,17 @@ def controlnet(transformer: Any, kind: Any = "5/10", **options: Any) -> FluxCont
 def test_a_control_mode_is_checked_by_name(transformer: Any) -> None:
     step = Step(transformer)
     plain, union = controlnet(transformer), controlnet(transformer, "union")
-    for net, mode, why in (
+    for control_net, mode, why in (
         (plain, 1, "no union"),
         (union, None, "needs a control_mode"),
         (union, 10, "below 10"),
     ):
-        prepared = net.prepare(step.conditioning.controlnet_inputs)
+        prepared = control_net.prepare(step.conditioning.controlnet_inputs)
         with pytest.raises(ControlNetFailed, match=f"'net'.*{why}"):
-            net.forward(step.x, step.t.expand(ROWS), prepared, step.x, mode)
+            control_net.forward(step.x, step.t.expand(ROWS), prepared, step.x, mode)
 
 
-def test_a_net_of_which_nothing_is_read_is_refused(transformer: Any) -> None:
+def test_a_controlnet_of_which_nothing_is_read_is_refused(transformer: Any) -> None:
     with pytest.raises(ModelFailed, match="no block whose residual"):
         controlnet(transformer, "6/0", num_layers=0)
 
@@ -198,11 +198,11 @@ class BlockClock:
 
 @torch.inference_mode()
 def test_only_the_first_residual_is_waited_for(transformer: Any) -> None:
-    step, net = Step(transformer), controlnet(transformer, num_layers=5, num_single_layers=10)
-    plan = FLUX.control_plan(net.model.config, transformer.config)
-    # Given a net that computes beside the base model, and residuals that travel for the time of two blocks
-    clocks, travel = (BlockClock(transformer), BlockClock(net.model)), 2
-    computed, lost, waited = residuals(net, step, None), 0, []
+    step, control_net = Step(transformer), controlnet(transformer, num_layers=5, num_single_layers=10)
+    plan = FLUX.control_plan(control_net.model.config, transformer.config)
+    # Given a ControlNet that computes beside the base model, and residuals that travel for two blocks
+    clocks, travel = (BlockClock(transformer), BlockClock(control_net.model)), 2
+    computed, lost, waited = residuals(control_net, step, None), 0, []
 
     def residual(index: int) -> Tensor:
         nonlocal lost
@@ -217,6 +217,6 @@ def test_only_the_first_residual_is_waited_for(transformer: Any) -> None:
     run_to_end(forward, next(forward), residual)
     for clock in clocks:
         clock.stop()
-    # Then the base model loses the net's first block and its residual's travel, less its own first block
+    # Then the base model loses the ControlNet's first block and the travel, less its own first block
     assert waited == [0]
     assert lost == travel

@@ -33,9 +33,9 @@ def test_an_engine_that_cannot_run_it_is_refused_when_it_is_checked(folder: Path
     why = rf"'m'.*engine '{engine}' does not run Flux.1; say 'eager', or leave it out"
     with pytest.raises(ModelFailed, match=why):
         check_model_entry("m", ModelEntry(source="model", engine=engine), folder / "catalog.toml")
-    net = ControlNetEntry.model_validate({"source": "net", "model": "m", "engine": engine})
+    control_net = ControlNetEntry.model_validate({"source": "net", "model": "m", "engine": engine})
     with pytest.raises(ModelFailed, match=why):
-        check_controlnet_entry("m", net, folder / "catalog.toml")
+        check_controlnet_entry("m", control_net, folder / "catalog.toml")
 
 
 def test_a_model_that_takes_more_than_its_latents_is_refused(tmp_path: Path) -> None:
@@ -48,18 +48,18 @@ def test_a_model_that_takes_more_than_its_latents_is_refused(tmp_path: Path) -> 
 
 
 def test_weights_that_hold_nan_are_refused(tmp_path: Path) -> None:
-    pipe, net = make_flux(), make_flux_controlnet()
+    pipe, control_net = make_flux(), make_flux_controlnet()
     pipe.transformer.x_embedder.bias.data[0] = torch.nan
     pipe.save_pretrained(tmp_path / "model")
     with pytest.raises(ModelFailed, match=r"'m'.*transformer\.x_embedder\.bias holds a NaN"):
         load(tmp_path / "model")
-    net.controlnet_blocks[0].bias.data[0] = torch.inf
-    net.save_pretrained(tmp_path / "net")
+    control_net.controlnet_blocks[0].bias.data[0] = torch.inf
+    control_net.save_pretrained(tmp_path / "net")
     with pytest.raises(ModelFailed, match=r"'net'.*controlnet_blocks\.0\.bias holds a NaN or an infinity"):
         load_controlnet("net", str(tmp_path / "net"), "float32", "cpu", base=str(tmp_path / "model"))
 
 
-def test_a_net_of_which_nothing_is_read_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_controlnet_of_which_nothing_is_read_is_refused(folder: Path, tmp_path: Path) -> None:
     make_flux_controlnet("6/0", num_layers=0).save_pretrained(tmp_path / "net")
     with pytest.raises(ModelFailed, match="no block whose residual"):
         load_controlnet("net", str(tmp_path / "net"), "float32", "cpu", base=str(folder / "model"))

@@ -62,7 +62,7 @@ def test_controlnets_guide_it_as_in_diffusers(
     assert not ours.has_bits_of(world.ours(spec.model_copy(update={"controlnets": []})))
 
 
-def test_a_net_for_dev_guides_schnell_as_in_diffusers(world: TransformerWorld) -> None:
+def test_a_controlnet_for_dev_guides_schnell_as_in_diffusers(world: TransformerWorld) -> None:
     spec = world.spec(model="schnell", controlnets=[world.control("schnell-both")], num_images=2)
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 
@@ -96,7 +96,9 @@ def test_controlnets_guide_jobs_from_images_as_in_diffusers(
         ("unguided", "2/3 residuals"),
     ],
 )
-def test_nets_of_other_layouts_are_refused_by_name(world: TransformerWorld, other: str, gives: str) -> None:
+def test_controlnets_of_other_layouts_are_refused_by_name(
+    world: TransformerWorld, other: str, gives: str
+) -> None:
     spec = world.spec(controlnets=[world.control("both"), world.control(other)])
     why = f"'{other}' gives {gives}, 'both' 2/3 residuals, with guidance: one job cannot have both"
     with pytest.raises(ControlNetFailed, match=why):

@@ -25,9 +25,9 @@ PLAIN: dict[str, dict[str, Any]] = {
 }
 CONTROLLED: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "one net": [("two", {"conditioning_scale": 0.6})],
-    "a net whose residuals are not all read": [("four", {})],
+    "a ControlNet whose residuals are not all read": [("four", {})],
     "part of the steps": [("two", {"guidance_start": 0.3, "guidance_end": 0.7})],
-    "one net with two images": [("two", {"conditioning_scale": 0.7}), ("two", {"guidance_end": 0.5})],
+    "one ControlNet with two images": [("two", {"conditioning_scale": 0.7}), ("two", {"guidance_end": 0.5})],
 }
 
 
@@ -42,8 +42,8 @@ def test_a_text_becomes_what_diffusers_makes_of_it(world: TransformerWorld, case
 def test_controlnets_guide_it_as_in_diffusers(
     world: TransformerWorld, case: str, changes: dict[str, Any]
 ) -> None:
-    nets = [world.control(name, **options) for name, options in CONTROLLED[case]]
-    spec = world.spec(controlnets=nets, **changes)
+    control_nets = [world.control(name, **options) for name, options in CONTROLLED[case]]
+    spec = world.spec(controlnets=control_nets, **changes)
     ours = world.ours(spec)
     assert ours.has_bits_of(theirs(world, spec))
     assert not ours.has_bits_of(world.ours(spec.model_copy(update={"controlnets": []})))
@@ -61,9 +61,9 @@ def test_an_image_and_a_mask_are_taken_as_in_diffusers(
 
 @pytest.mark.parametrize("nets", [[], ["two"]], ids=["alone", "with a net"])
 def test_branches_of_an_exact_job_on_two_workers_have_the_bits_of_diffusers(
-    world: TransformerWorld, control: Redis, nets: list[str]
+    world: TransformerWorld, control: Redis, control_nets: list[str]
 ) -> None:
-    controlnets = [world.control(name) for name in nets]
+    controlnets = [world.control(name) for name in control_nets]
     spec = world.spec(
         num_inference_steps=30, controlnets=controlnets, latent_parallelism="on", num_images=2, **GUIDED
     )

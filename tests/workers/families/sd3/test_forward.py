@@ -22,7 +22,7 @@ BASES: dict[str, dict[str, Any]] = {
     "3.5 medium": {"layers": 24, "dual_attention": True},
     "3.5 large": {"layers": 38},
 }
-NETS = [
+CONTROLNETS = [
     ("3 medium", "medium", 6, 6),
     ("3 medium", "medium", 23, 22),
     ("3.5 medium", "medium", 12, 12),
@@ -67,16 +67,16 @@ def has_bits(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a, b) and bool(a.isfinite().all()) and float(a.float().std()) > 0
 
 
-def make_net(transformer: Any, kind: Any, layers: int, **options: Any) -> SD3ControlNet:
+def make_controlnet(transformer: Any, kind: Any, layers: int, **options: Any) -> SD3ControlNet:
     model = make_sd3_controlnet(kind, layers=layers, **options).to(transformer.dtype)
     if model.pos_embed is None:  # as the pipeline does
         model.pos_embed = model._get_pos_embed_from_transformer(transformer).to(transformer.dtype)
     return SD3ControlNet("net", model, SD3, transformer.config)
 
 
-def residuals(net: SD3ControlNet, step: Step) -> TransformerControlNetForward:
-    prepared = net.prepare(step.conditioning.controlnet_inputs)
-    return net.forward(step.x, step.t.expand(ROWS), prepared, net.embed(step.control, ROWS))
+def residuals(control_net: SD3ControlNet, step: Step) -> TransformerControlNetForward:
+    prepared = control_net.prepare(step.conditioning.controlnet_inputs)
+    return control_net.forward(step.x, step.t.expand(ROWS), prepared, control_net.embed(step.control, ROWS))
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -89,35 +89,35 @@ def test_a_forward_that_nothing_guides_is_diffusers_forward(bases: dict[str, Any
 
 
 @pytest.mark.parametrize("is_zeroed", [True, False])
-@pytest.mark.parametrize(("base", "kind", "layers", "read"), NETS)
+@pytest.mark.parametrize(("base", "kind", "layers", "read"), CONTROLNETS)
 @torch.inference_mode()
 def test_a_guided_forward_is_diffusers_forward(
     bases: dict[str, Any], base: str, kind: str, layers: int, read: int, is_zeroed: bool
 ) -> None:
     transformer = bases[base]
     step = Step(transformer)
-    net = make_net(transformer, kind, layers, force_zeros_for_pooled_projection=is_zeroed)
-    assert len(net.order) == read
+    control_net = make_controlnet(transformer, kind, layers, force_zeros_for_pooled_projection=is_zeroed)
+    assert len(control_net.order) == read
     # Given that each residual is computed when the base model asks for it, and not before
     log: list[str] = []
-    computed = residuals(net, step)
+    computed = residuals(control_net, step)
 
     def residual(index: int) -> Tensor:
         made, found = next(computed)
         log.append(f"asked for {index}, computed {made}")
-        return net.scale(found, made, 0.7, guess_mode=False)
+        return control_net.scale(found, made, 0.7, guess_mode=False)
 
-    plan = SD3.control_plan(net.model.config, transformer.config)
+    plan = SD3.control_plan(control_net.model.config, transformer.config)
     forward = staged_forward(transformer, step.x, step.t, step.conditioning, plan)
     ours = run_to_end(forward, next(forward), residual)
-    assert log == [f"asked for {index}, computed {index}" for index in net.order]
+    assert log == [f"asked for {index}, computed {index}" for index in control_net.order]
     # Then diffusers, which runs one after the other, comes to the same
     given = step.options()
-    if net.model.context_embedder is None:
+    if control_net.model.context_embedder is None:
         given["encoder_hidden_states"] = None
     if is_zeroed:
         given["pooled_projections"] = torch.zeros_like(step.conditioning.pooled)
-    theirs = net.model(controlnet_cond=step.control, conditioning_scale=0.7, **given)[0]
+    theirs = control_net.model(controlnet_cond=step.control, conditioning_scale=0.7, **given)[0]
     assert has_bits(ours, transformer(block_controlnet_hidden_states=theirs, **step.options())[0])
     assert not has_bits(ours, transformer(**step.options())[0])
 
@@ -125,11 +125,11 @@ def test_a_guided_forward_is_diffusers_forward(
 @torch.inference_mode()
 def test_a_residual_that_no_block_reads_is_not_computed(bases: dict[str, Any]) -> None:
     transformer = bases["3 medium"]
-    step, net = Step(transformer), make_net(transformer, "medium", 23)
+    step, control_net = Step(transformer), make_controlnet(transformer, "medium", 23)
     ran: list[int] = []
-    for i, block in enumerate(net.model.transformer_blocks):
+    for i, block in enumerate(control_net.model.transformer_blocks):
         block.register_forward_hook(lambda *_, i=i: ran.append(i))
-    computed = list(residuals(net, step))
+    computed = list(residuals(control_net, step))
     assert ran == [index for index, _ in computed] == list(range(22))
 
 
@@ -138,17 +138,17 @@ def test_rows_that_are_dropped_before_the_first_residual_change_no_other(bases: 
     transformer = bases["3.5 medium"]
     if transformer.dtype != torch.float32:
         pytest.skip("the batch size changes the last bits of others")
-    step, net = Step(transformer), make_net(transformer, "medium", 12)
-    kept = residuals(net, step)
+    step, control_net = Step(transformer), make_controlnet(transformer, "medium", 12)
+    kept = residuals(control_net, step)
     kept.select_rows(torch.tensor([False, True]))
-    for (index, whole), (same, row) in zip(residuals(net, step), kept, strict=True):
+    for (index, whole), (same, row) in zip(residuals(control_net, step), kept, strict=True):
         assert index == same
         torch.testing.assert_close(row, whole[1:], rtol=1e-4, atol=1e-5)
 
 
 def test_a_control_mode_is_refused_by_name(bases: dict[str, Any]) -> None:
     transformer = bases["3.5 medium"]
-    step, net = Step(transformer), make_net(transformer, "medium", 12)
-    prepared = net.prepare(step.conditioning.controlnet_inputs)
+    step, control_net = Step(transformer), make_controlnet(transformer, "medium", 12)
+    prepared = control_net.prepare(step.conditioning.controlnet_inputs)
     with pytest.raises(ControlNetFailed, match="'net' is no union"):
-        net.forward(step.x, step.t.expand(ROWS), prepared, step.control, 1)
+        control_net.forward(step.x, step.t.expand(ROWS), prepared, step.control, 1)

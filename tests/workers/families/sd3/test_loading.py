@@ -77,9 +77,9 @@ def test_a_vae_that_shifts_nothing_is_refused_by_name(folders: dict[bool, Path],
 def test_a_controlnets_hash_is_that_of_its_base_models_layer_too(
     folders: dict[bool, Path], tmp_path: Path
 ) -> None:
-    net = make_sd3_controlnet("large")
-    net.save_pretrained(tmp_path)
+    control_net = make_sd3_controlnet("large")
+    control_net.save_pretrained(tmp_path)
     loaded = load_controlnet("net", str(tmp_path), "float32", "cpu", base=str(folders[False]))
-    assert loaded.sha256 != weights_sha256({"controlnet": net})
-    net.pos_embed = make_sd3(with_t5=False).transformer.pos_embed
-    assert loaded.sha256 == weights_sha256({"controlnet": net})
+    assert loaded.sha256 != weights_sha256({"controlnet": control_net})
+    control_net.pos_embed = make_sd3(with_t5=False).transformer.pos_embed
+    assert loaded.sha256 == weights_sha256({"controlnet": control_net})

@@ -100,13 +100,15 @@ def test_each_image_from_an_image_is_what_its_seed_gives_alone(world: Transforme
     ("other", "gives"),
     [("deep", "5 residuals of texts, nor pooled texts"), ("pooled", "3 residuals of texts,")],
 )
-def test_nets_of_other_layouts_are_refused_by_name(world: TransformerWorld, other: str, gives: str) -> None:
+def test_controlnets_of_other_layouts_are_refused_by_name(
+    world: TransformerWorld, other: str, gives: str
+) -> None:
     spec = world.spec(controlnets=[world.control("medium"), world.control(other)])
     with pytest.raises(ControlNetFailed, match=f"'{other}' gives {gives}.*one job cannot have both"):
         world.ours(spec)
 
 
-def test_a_net_that_was_trained_to_inpaint_is_refused_by_name(world: TransformerWorld) -> None:
+def test_a_controlnet_that_was_trained_to_inpaint_is_refused_by_name(world: TransformerWorld) -> None:
     with (
         pytest.raises(ModelFailed, match=r"'inpaint'.*trained to inpaint \(1 more channels\)"),
         world.worker.controlnets.use("inpaint"),

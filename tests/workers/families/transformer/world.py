@@ -114,12 +114,12 @@ class TransformerWorld:
         """The pipeline of a job's model, and its ControlNets as diffusers has them; one thread."""
         torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
         with self.worker.models.use(spec.model) as model:
-            nets = []
+            control_nets = []
             for one in spec.controlnets:
                 with self.worker.controlnets.use(one.name) as controlnet:
-                    nets.append(controlnet.model)
+                    control_nets.append(controlnet.model)
             pipe: Any = vars(model)["pipe"]  # of every transformer
-            yield pipe, nets
+            yield pipe, control_nets
 
 
 @contextmanager
@@ -160,8 +160,8 @@ def make_world(
     # Of one memory, as in a worker: then one is loaded at a time. Libraries change torch's default type then.
     memory = DeviceMemory(1 << 40)
     loaded = ModelCache(load, memory)
-    nets = controlnet_cache(catalog, settings, memory)
-    with worker_maker(settings, loaded, nets, list(controlnets), folder) as make:
+    control_nets = controlnet_cache(catalog, settings, memory)
+    with worker_maker(settings, loaded, control_nets, list(controlnets), folder) as make:
         configs = ControlNetConfigs(config_reader(catalog, settings))
         worker = dataclasses.replace(make(), controlnet_configs=configs)
         yield TransformerWorld(worker, settings, load)
