@@ -22,17 +22,17 @@ Z_IMAGE_CONTROLNET = {"_class_name": "ZImageControlNetModel", "control_layers_pl
 
 def serve(folder: Path, first: Any, second: Any, control: Any, **entries: Any) -> tuple[Catalog, Settings]:
     """A catalog of two models and a ControlNet of both."""
-    for path, config in (("a/transformer", first), ("b/transformer", second), ("net", control)):
+    for path, config in (("a/transformer", first), ("b/transformer", second), ("edge", control)):
         (folder / path).mkdir(parents=True)
         (folder / path / "config.json").write_text(json.dumps(config))
-    controlnet = {"source": "net", "model": ["a", "b"]} | entries.get("net", {})
+    controlnet = {"source": "edge", "model": ["a", "b"]} | entries.get("edge", {})
     models = {name: {"source": name} | entries.get(name, {}) for name in ("a", "b")}
-    catalog = {"default_model": "a", "models": models, "controlnets": {"net": controlnet}}
+    catalog = {"default_model": "a", "models": models, "controlnets": {"edge": controlnet}}
     return Catalog.model_validate(catalog), Settings(catalog=folder / "catalog.toml")
 
 
 def why_not(catalog: Catalog, settings: Settings) -> str | None:
-    return ModelFamilies(settings.catalog, catalog).incompatibility("net", "b")
+    return ModelFamilies(settings.catalog, catalog).incompatibility("edge", "b")
 
 
 def test_models_that_read_other_residuals_are_refused_at_submit_and_at_start(
@@ -41,11 +41,11 @@ def test_models_that_read_other_residuals_are_refused_at_submit_and_at_start(
     served = serve(tmp_path, FLUX, FLUX | {"num_layers": 8}, FLUX_CONTROLNET)
     why = why_not(*served)
     assert why is not None
-    for word in ("'a'", "'b'", "'net'", "own entry"):
+    for word in ("'a'", "'b'", "'edge'", "own entry"):
         assert word in why
     monkeypatch.setattr(load_controlnet, "check_controlnet_entry", lambda *_: None)  # there are no weights
     with pytest.raises(ModelFailed, match="own entry"):
-        load_controlnet.check_controlnet(*served, "net")
+        load_controlnet.check_controlnet(*served, "edge")
 
 
 def test_models_that_read_the_same_residuals_share_a_controlnet(tmp_path: Path) -> None:
@@ -66,14 +66,14 @@ def test_a_controlnet_that_keeps_a_layer_of_its_base_model_guides_no_other(
 
 
 @pytest.mark.parametrize(
-    ("base", "net", "fits"),
+    ("base", "control_net", "fits"),
     [(Z_IMAGE, Z_IMAGE_CONTROLNET, False), (FLUX, FLUX_CONTROLNET, True)],
     ids=["shares layers", "shares none"],
 )
 def test_a_controlnet_that_shares_layers_with_its_models_has_their_dtype(
     tmp_path: Path, base: Any, control_net: Any, fits: bool
 ) -> None:
-    why = why_not(*serve(tmp_path, base, base, control_net, control_net={"dtype": "bfloat16"}))
+    why = why_not(*serve(tmp_path, base, base, control_net, edge={"dtype": "bfloat16"}))
     if fits:
         assert why is None
     else:

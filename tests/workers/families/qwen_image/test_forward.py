@@ -59,7 +59,7 @@ def test_an_image_and_a_mask_are_taken_as_in_diffusers(
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 
 
-@pytest.mark.parametrize("nets", [[], ["two"]], ids=["alone", "with a net"])
+@pytest.mark.parametrize("control_nets", [[], ["two"]], ids=["alone", "with a ControlNet"])
 def test_branches_of_an_exact_job_on_two_workers_have_the_bits_of_diffusers(
     world: TransformerWorld, control: Redis, control_nets: list[str]
 ) -> None:
