@@ -30,6 +30,7 @@ RECORDS = {
     "ControlNetSource": "how a ControlNet is loaded",
     "FamilyFacts": "what web and workers know of a model family",
     "FleetConfig": "a fleet to simulate",
+    "FluxRecipe": "sizes of a Flux that is made for a benchmark",
     "Measurements": "times and sizes that a simulation counts with",
     "Outcome": "what came of a simulation",
     "Process": "a process of the local stack",
@@ -38,6 +39,7 @@ RECORDS = {
     "Soak": "the record of a run of hours",
     "Steered": "one row of a table of measurements",
     "Traffic": "jobs to simulate",
+    "TransformerFacts": "what web and workers know of a family of transformers",
     "UNetWorker": "what lives as long as a UNet worker's process",
     "Verdict": "what a chaos run has found",
 }
@@ -45,6 +47,7 @@ RECORDS = {
 LIBRARY_PRIVATES = {
     "_C": "torch: what only its C++ part can do",
     "_cuda_endAllocateToPool": "torch: ends the allocations of a capture that has failed",
+    "_build_unified_sequence": "diffusers: Z-Image's tokens of image and caption as one sequence",
     "_delivered": "kombu: the messages that a channel has not acknowledged",
     "_foreach_copy_": "torch: many copies in one call",
     "_foreach_mul_": "torch: many products in one call",
@@ -52,6 +55,9 @@ LIBRARY_PRIVATES = {
     "_foreach_sub_": "torch: many differences in one call",
     "_get_add_time_ids": "diffusers: SDXL's time ids",
     "_limit_move_to_pool": "Celery: a consumer's answer to a full pool",
+    "_optional_components": "diffusers: what a pipeline works without",
+    "_pad_with_ids": "diffusers: Z-Image's tokens, filled up to a multiple",
+    "_prepare_sequence": "diffusers: Z-Image's tokens of one kind as a batch",
     "_sock": "redis-py: the socket of a connection that it has opened",
     "_version": "torch: counts writes to a tensor",
 }
@@ -67,6 +73,7 @@ for module in sys.argv[1:]:
 #: Modules of ``shared`` that only one side uses.
 ONE_SIDED = {
     "shared.image_files.xmp": "workers write it, and the command line, which is neither side, reads it",
+    "shared.catalog.step_bytes": "how large a step's residuals are; workers size their memory by it",
     "shared.jobs.events": "read by the web only; the job script, which writes events, is beside it",
     "shared.registry.controlnet_servers": "beside the rest of the registry; the web reads heartbeats",
     "shared.tenants.key_store": "keys are checked by the web, and by Flower, which is neither side",

@@ -39,6 +39,7 @@ from workers.families.controlnet_warm_up import usual_step, warm_up_controlnet
 from workers.families.engine_memory import describe_engines
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
 from workers.runtime.activity.device_activity import DeviceActivity
+from workers.runtime.budgets.memory_budget import HOST_BYTES, budget_bytes
 from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
 from workers.runtime.celery_worker.consumer_check import ConsumerCheck
 from workers.runtime.celery_worker.control import WorkerControl
@@ -47,7 +48,6 @@ from workers.runtime.celery_worker.stats import add_activity_to_stats
 from workers.runtime.device_loss import STATUS, DeviceLoss
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread, describe_worker
-from workers.runtime.memory_budget import HOST_BYTES, budget_bytes
 from workers.runtime.process import (
     check_device,
     load_any,

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from shared.settings import Settings
 from workers.devices.base import Device
-from workers.runtime.transport_memory import gpu_shared_bytes, shared_memory_bytes
+from workers.runtime.budgets.transport_memory import gpu_shared_bytes, shared_memory_bytes
 from workers.transport.backends.base import Arriving, TransportBackend
 from workers.transport.backends.cuda_ipc.backend import CUDAIPCBackend
 from workers.transport.backends.host_memory import find_host_memory

@@ -27,9 +27,9 @@ from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.activity.device_activity import DeviceActivity
+from workers.runtime.budgets.memory_budget import HOST_BYTES
 from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.device_memory import DeviceMemory
-from workers.runtime.memory_budget import HOST_BYTES
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache

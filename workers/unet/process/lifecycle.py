@@ -30,10 +30,10 @@ from shared.storage.object_store import Bucket
 from workers.families.engine_memory import describe_engines
 from workers.model_checks.source import check_model_entry
 from workers.runtime import device_loss
+from workers.runtime.budgets.memory_budget import budget_bytes
 from workers.runtime.celery_worker.consumer_check import ConsumerCheck
 from workers.runtime.celery_worker.control import WorkerControl
 from workers.runtime.heartbeat import GRACE_BEATS, ControlNetReport, HeartbeatThread, describe_worker
-from workers.runtime.memory_budget import budget_bytes
 from workers.runtime.process import check_device, load_any, prepare_process, start_or_exit, worker_name
 from workers.runtime.process_exit import EXIT_S, end_within, exit_now
 from workers.runtime.warm_up import WarmUp, reported

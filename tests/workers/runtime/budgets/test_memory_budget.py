@@ -5,7 +5,7 @@ import pytest
 from shared.settings import Settings
 from tests.fake_device import FakeDevice
 from workers.devices.base import MemoryInfo
-from workers.runtime.memory_budget import HOST_BYTES, budget_bytes
+from workers.runtime.budgets.memory_budget import HOST_BYTES, budget_bytes
 
 GIB = 1 << 30
 

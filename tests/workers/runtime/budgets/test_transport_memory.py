@@ -1,7 +1,7 @@
 import pytest
 
 from shared.settings import Settings
-from workers.runtime.transport_memory import gpu_shared_bytes, shared_memory_bytes
+from workers.runtime.budgets.transport_memory import gpu_shared_bytes, shared_memory_bytes
 
 GIB = 1 << 30
 #: Of Flux with a ControlNet of 5/10 blocks, and of SD 1.5.

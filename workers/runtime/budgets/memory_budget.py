@@ -2,7 +2,7 @@
 
 from shared.settings import Settings
 from workers.devices.base import Device
-from workers.runtime.transport_memory import gpu_shared_bytes
+from workers.runtime.budgets.transport_memory import gpu_shared_bytes
 
 #: Where the device's memory is the host's.
 HOST_BYTES = 16 << 30
