@@ -78,7 +78,7 @@ RULES: list[tuple[Callable[[Row], bool], Verdict]] = [
             lambda row, dtype=dtype: row.loras != "none" and row.model.dtype == dtype,
             Verdict("bounded", f"weights with a LoRA fused in are rounded, to {dtype}", pixels=pixels),
         )
-        for dtype, pixels in (("float32", 1), ("float16", 2), ("bfloat16", 20))
+        for dtype, pixels in (("float32", 1), ("float16", 2), ("bfloat16", 40))
     ),
 ]
 
