@@ -75,10 +75,18 @@ RULES: list[tuple[Callable[[Row], bool], Verdict]] = [
     ),
     *(
         (
-            lambda row, dtype=dtype: row.loras != "none" and row.model.dtype == dtype,
+            lambda row, dtype=dtype, layouts=layouts: (
+                row.loras != "none" and row.model.dtype == dtype and row.model.layout.startswith(layouts)
+            ),
             Verdict("bounded", f"weights with a LoRA fused in are rounded, to {dtype}", pixels=pixels),
         )
-        for dtype, pixels in (("float32", 1), ("float16", 2), ("bfloat16", 40))
+        for dtype, layouts, pixels in (
+            ("float32", "", 1),
+            ("float16", "", 2),
+            ("bfloat16", "sd", 8),
+            ("bfloat16", "z-image", 40),
+            ("bfloat16", "", 20),
+        )
     ),
 ]
 
