@@ -17,7 +17,7 @@ from tests.infra.local.waiting import eventually
 from tests.workers.transport.transport_ends import BackendName, TransportEnds, make_response, noise
 from workers.devices.base import Device
 from workers.devices.selection import find_device
-from workers.runtime import transport_memory
+from workers.runtime.budgets import transport_memory
 from workers.transport.backends.host_memory import find_host_memory
 from workers.transport.backends.shared_memory import SharedMemoryBackend
 from workers.transport.codecs import as_sent

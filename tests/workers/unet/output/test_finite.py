@@ -20,7 +20,6 @@ from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.families.unet.controlnet import UNetControlNet
-from workers.families.vae_preview import Previewer
 from workers.runtime.model_cache import ModelCache
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
@@ -143,7 +142,6 @@ def test_a_controlnet_that_overflows_fails_its_job_by_name(
 
 def test_a_preview_of_what_is_not_finite_is_an_image_all_the_same(models: ModelCache[BaseModel]) -> None:
     with models.use("emoji-sd") as model:
-        previewer = Previewer(model.pipe.vae)
-        previewer.fit()
+        model.latents.prepare_preview()
         for value in (float("nan"), float("inf"), -float("inf")):
-            assert previewer.preview(torch.full((1, 4, 8, 8), value))
+            assert model.latents.preview(torch.full((1, 4, 8, 8), value), size=(64, 64))
