@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import diffusers
 import numpy as np
+import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -20,8 +21,11 @@ from infra.tiny_models.mixed_catalog import (
 )
 from tests.fleet.conftest import Client, control_image, running_client
 from tests.fleet.test_images import spec_of
+from tests.infra.local.waiting import eventually
 from tests.transformers_peer import generate_with_transformer
 
+#: Long enough for what happens in the middle of it.
+STEPS = 80
 TRUE_CFG = {"negative_prompt": "a car", "true_cfg_scale": 3.0}
 #: What jobs of each transformer say beyond the usual.
 TRANSFORMERS: dict[str, dict[str, Any]] = {
@@ -37,6 +41,7 @@ class Mixed(NamedTuple):
 
     client: Client
     catalog: MixedCatalog
+    undisturbed_jobs: dict[str, dict[str, Any]]  # by what they say
 
     def diffusers_pixels(self, job: dict[str, Any]) -> NDArray[np.int16]:
         """The image of a job with a ControlNet, by diffusers."""
@@ -47,6 +52,25 @@ class Mixed(NamedTuple):
         controlnet = getattr(diffusers, kind).from_pretrained(folder, dtype=torch.float32)
         loras = [(self.catalog.loras[model], lora["scale"]) for lora in job["request"]["loras"]]
         return generate_with_transformer(pipe, [controlnet], spec_of(job), loras)[0]
+
+    def undisturbed(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """A job that nothing has disturbed, generated once."""
+        key = json.dumps(wanted)
+        if key not in self.undisturbed_jobs:
+            self.undisturbed_jobs[key] = self.client.generate(**wanted)
+        return self.undisturbed_jobs[key]
+
+    def worker_with(self, job_id: str) -> str:
+        """The worker that generates a job; a ControlNet worker names the jobs that it is attached to, too."""
+        workers = self.client.get("/v1/fleet").json()["workers"]
+        [name] = [one["name"] for one in workers if one["kind"] == "unet" and job_id in one["jobs"]]
+        return str(name).partition("@")[0]
+
+    def is_whole(self) -> bool:
+        """Whether all processes of workers are those that run now."""
+        pids = {worker["pid"] for worker in self.client.get("/v1/fleet").json()["workers"]}
+        running = self.client.stack.pids()
+        return pids == {running.get(name) for name in ("unet1", "unet2", "controlnet1")}
 
 
 def wanted(model: str, **changes: Any) -> dict[str, Any]:
@@ -64,6 +88,22 @@ def wanted(model: str, **changes: Any) -> dict[str, Any]:
     }
 
 
+def long_job(model: str, **changes: Any) -> dict[str, Any]:
+    """A job of many steps, with a ControlNet and a LoRA."""
+    loras = [{"name": lora_of(model), "scale": 0.8}]
+    return wanted(model, **{"num_inference_steps": STEPS, "loras": loras, **changes})
+
+
+def told(job: dict[str, Any]) -> dict[str, Any]:
+    """What the receipt says of the pixels: not where another attempt went on."""
+    return {name: value for name, value in job["receipt"].items() if name not in ("continued_at", "digest")}
+
+
+def workers_of(job: dict[str, Any], span: str) -> list[str]:
+    """The workers of a job's spans of this name, in their order."""
+    return [one["worker"].partition("@")[0] for one in job["timeline"] if one["name"] == span]
+
+
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixed]:
     home = tmp_path_factory.mktemp("mixed")
@@ -72,7 +112,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixed]:
     with running_client(home / "run", catalog=catalog.path, **workers) as client:
         for model, file in catalog.loras.items():
             client.put_lora(lora_of(model), file.read_bytes())
-        yield Mixed(client, catalog)
+        yield Mixed(client, catalog, {})
 
 
 @pytest.mark.parametrize("model", TRANSFORMERS)
@@ -80,9 +120,7 @@ def test_a_transformers_job_with_a_controlnet_is_diffusers_own_image(model: str,
     job = mixed.client.generate(**wanted(model))
     # Weights that lie elsewhere in memory may give other last bits: `tests/parity` compares the same ones
     assert np.abs(mixed.client.pixels(job) - mixed.diffusers_pixels(job)).max() <= 1
-    name = f"controlnet {controlnet_of(model)}"
-    served = [span["worker"] for span in job["timeline"] if span["name"] == name]
-    assert any(worker.startswith("controlnet1@") for worker in served)
+    assert "controlnet1" in workers_of(job, f"controlnet {controlnet_of(model)}")
 
 
 @pytest.mark.parametrize("model", TRANSFORMERS)
@@ -91,6 +129,38 @@ def test_a_transformers_job_with_a_lora_of_s3_is_diffusers_own_to_rounding(model
     job = client.generate(**wanted(model, loras=[{"name": lora_of(model), "scale": 0.8}]))
     assert np.abs(client.pixels(job) - mixed.diffusers_pixels(job)).max() <= 1
     assert not np.array_equal(client.pixels(job), client.pixels(client.generate(**wanted(model))))
+
+
+@pytest.mark.parametrize("model", ["tiny-flux", "tiny-qwen-image"])
+def test_guidance_on_two_workers_is_exact_where_diffusers_runs_two_forwards(model: str, mixed: Mixed) -> None:
+    client, whole = mixed.client, mixed.undisturbed(long_job(model))
+    split = client.generate(**long_job(model, latent_parallelism="on"))
+    assert split["receipt"]["spec"]["split_steps"]
+    assert not whole["receipt"]["spec"].get("split_steps")
+    assert np.array_equal(client.pixels(split), client.pixels(whole))
+
+
+@pytest.mark.parametrize("target", ["unet", "controlnet"])
+@pytest.mark.parametrize("model", TRANSFORMERS)
+def test_a_kill_in_the_middle_of_a_transformers_job_changes_nothing_but_time(
+    model: str, target: str, mixed: Mixed
+) -> None:
+    # A LoRA patches layers of Z-Image that its ControlNet has, too: then ControlNet workers cannot compute it
+    is_apart = (model, target) == ("tiny-z-image", "controlnet")
+    body = long_job(model, loras=[]) if is_apart else long_job(model)
+    client, undisturbed = mixed.client, mixed.undisturbed(body)
+    assert eventually(mixed.is_whole, timeout_s=60)  # after the kill before
+    job_id = client.submit(**body)
+    next(event for event in client.events(job_id) if event[1] == "progress" and event[2]["step"] >= 5)
+    killed = mixed.worker_with(job_id) if target == "unet" else "controlnet1"
+    psutil.Process(client.stack.pids()[killed]).kill()
+    job = client.wait(job_id)
+    assert job["status"] == "succeeded", job["error"]
+    assert np.array_equal(client.pixels(job), client.pixels(undisturbed))
+    assert told(job) == told(undisturbed)
+    # A lost UNet worker costs an attempt, and a lost ControlNet worker no more than steps
+    assert workers_of(job, "attempt") == ([killed] if target == "unet" else [])
+    assert killed in (*workers_of(job, "attempt"), *workers_of(job, f"controlnet {controlnet_of(model)}"))
 
 
 def test_models_of_all_families_are_served_in_less_memory_than_they_have(mixed: Mixed) -> None:
