@@ -46,6 +46,10 @@ def _nothing_to_confirm() -> bool:
     return True
 
 
+def ignore_wait() -> None:
+    """Whether it had to be waited for is of no interest."""
+
+
 class _Opened(NamedTuple):
     """A response whose residual is on its way to the device; ``None``: it has none, or it was lost."""
 
@@ -68,7 +72,9 @@ class ResidualReceiver:
         #: By job, and by the key of the step's list: what was taken from the list and not opened yet.
         self._unopened: dict[str, dict[str, deque[ReceivedResponse]]] = {}
 
-    def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[StepResponse, DeviceCopy | None]]:
+    def receive(
+        self, request: StepRequest, timeout_s: float, on_wait: Callable[[], None] = ignore_wait
+    ) -> list[tuple[StepResponse, DeviceCopy | None]]:
         """See `ResidualTransport.receive`: all that has arrived, but one payload of a blocking backend."""
         self._device.collect()  # what the step before was copied from is free for this one
         key = responses_key(request)
@@ -77,7 +83,7 @@ class ResidualReceiver:
             unopened = steps.setdefault(key, deque())
             old_steps = {other: steps.pop(other) for other in list(steps) if other != key}
         if old_steps or not unopened:
-            unopened.extend(self._wait(request, timeout_s, old_steps))
+            unopened.extend(self._wait(request, timeout_s, old_steps, on_wait))
             self._discard(response for old in old_steps.values() for response in old)
         opened: list[_Opened] = []
         try:
@@ -114,7 +120,11 @@ class ResidualReceiver:
         self._discard(response for frames in lists for response in _parse(frames or ()))
 
     def _wait(
-        self, request: StepRequest, timeout_s: float, old_keys: Iterable[str]
+        self,
+        request: StepRequest,
+        timeout_s: float,
+        old_keys: Iterable[str],
+        on_wait: Callable[[], None],
     ) -> list[ReceivedResponse]:
         """Wait for responses to a step; discard those that lie in the lists of ``old_keys``.
 
@@ -129,14 +139,16 @@ class ResidualReceiver:
             before = [unclaim_command(request, positions)] if is_interrupted and positions else []
             left_s = max(deadline - time.monotonic(), 0.01)
             where = (b"1", key.encode(), b"LEFT", b"COUNT", b"%d" % MAX_RESPONSES)
-            wait = (b"BLMPOP", b"%.3f" % left_s, *where)
+            count, wait = (b"LLEN", key.encode()), (b"BLMPOP", b"%.3f" % left_s, *where)
             try:
                 with self._servers.connections() as connections:
                     primary = connections[PRIMARY]
-                    primary.send([*before, *old, wait])
+                    primary.send([*before, *old, count, wait])
                     for _ in before:
                         primary.read(READ_TIMEOUT_S)
                     left_over = [primary.read(READ_TIMEOUT_S) for _ in old]
+                    if not primary.read(READ_TIMEOUT_S):
+                        on_wait()
                     reply = primary.read(left_s + READ_TIMEOUT_S)
             except (ConnectionError, TimeoutError):
                 self._interrupted[request.job_id] = key

@@ -7,7 +7,7 @@ step. Every key expires, every wait has a deadline.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -20,7 +20,7 @@ from workers.transport.backends.base import TransportBackend
 from workers.transport.backends.selection import BackendSet, build_backends
 from workers.transport.keys import input_key
 from workers.transport.protocol import StepRequest, StepResponse
-from workers.transport.receiver import ResidualReceiver
+from workers.transport.receiver import ResidualReceiver, ignore_wait
 from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.response_batch import Stamp, unchanged
 from workers.transport.sender import ResidualSender
@@ -73,14 +73,17 @@ class ResidualTransport:
             self._primary.set(input_key(key), frame, ex=self._input_ttl_s)
         return key
 
-    def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[StepResponse, DeviceCopy | None]]:
+    def receive(
+        self, request: StepRequest, timeout_s: float, on_wait: Callable[[], None] = ignore_wait
+    ) -> list[tuple[StepResponse, DeviceCopy | None]]:
         """The responses to a step that have arrived, at least one; empty after ``timeout_s``.
 
         A residual is on its way to the device. It may be a view of memory that is used again once no tensor
         refers to it: it is safe to hold, and dropping it early frees its memory early. In place of a residual
-        that was lost comes an error.
+        that was lost comes an error. ``on_wait`` is called if nothing has arrived yet, before this waits: of
+        what has arrived there is only the transfer to wait for.
         """
-        return self._receiver.receive(request, timeout_s)
+        return self._receiver.receive(request, timeout_s, on_wait)
 
     def forget(self, job_id: str) -> None:
         """The attempt needs no more residuals: free what has arrived for it, at once."""

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
@@ -116,13 +116,23 @@ def _report(console: Console, job: dict[str, Any], paths: Mapping[str, Path]) ->
 
 
 def describe_waits(job: Mapping[str, Any]) -> str:
-    """In how many steps the base model waited for residuals, and how often."""
+    """How often and how long the base model waited for residuals, and for the transfer of those at hand."""
     timeline = job["timeline"]
     steps = sum(span["name"].startswith("controlnet ") for span in timeline)
-    waits = [span for span in timeline if span["name"] == "wait for residuals"]
-    seconds = sum(span["end_s"] - span["start_s"] for span in waits)
-    asked = f"In {steps} steps with a ControlNet"
-    return f"{asked} the base model waited {len(waits)} times for residuals, {seconds:.3f} s in all."
+    (waits, waited_s), (transfers, transferred_s) = (
+        _count(timeline, name) for name in ("wait for residuals", "wait for transfer")
+    )
+    return (
+        f"In {steps} steps with a ControlNet the base model waited {waits} times for residuals,"
+        f" {waited_s:.3f} s in all, and {transfers} times for the transfer of one that was there,"
+        f" {transferred_s:.3f} s."
+    )
+
+
+def _count(timeline: Sequence[Mapping[str, Any]], name: str) -> tuple[int, float]:
+    """How many spans have this name, and their seconds in all."""
+    seconds = [span["end_s"] - span["start_s"] for span in timeline if span["name"] == name]
+    return len(seconds), sum(seconds)
 
 
 def _show_next_steps(console: Console, api_url: str, job: Mapping[str, Any]) -> None:

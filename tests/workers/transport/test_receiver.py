@@ -1,4 +1,7 @@
-"""Headers whose connection breaks on their way to the UNet worker."""
+"""The UNet worker's end: what it waits for, and headers whose connection breaks on their way to it."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from redis import Redis
 
@@ -33,4 +36,22 @@ def test_headers_that_are_lost_with_their_connection_are_asked_for_again(
         assert proxy.cuts == 0
         # Then the job learns that it must ask again, although the worker lives
         assert ends.steps.locate(request, part) == "lost"
+    ends.close()
+
+
+def test_only_a_response_that_is_not_there_is_waited_for(residual: Redis, servers: Settings) -> None:
+    residual.flushall()
+    ends, waits = TransportEnds([residual], servers), threading.Event()
+    # Given a residual that is there
+    request = ends.send_step()
+    ends.controlnet.respond(request, [(make_response(0), noise(1, 8))])
+    assert eventually(lambda: residual.llen(responses_key(request)))
+    assert len(ends.unet.receive(request, 5.0, waits.set)) == 1
+    assert not waits.is_set()
+    # And another one that is asked for before it is sent
+    with ThreadPoolExecutor(1) as thread:
+        received = thread.submit(ends.unet.receive, request, 5.0, waits.set)
+        assert waits.wait(5.0)
+        ends.controlnet.respond(request, [(make_response(1), noise(1, 8))])
+        assert len(received.result()) == 1
     ends.close()

@@ -51,6 +51,7 @@ class StepResiduals:
         self._monitor = CallMonitor(session)
         self._claims = RequesterClaims(session, request.parts)
         self._device_end: Event | None = None  # of what is submitted, once the encoder has been
+        self._has_waited = False  # for the residual that `get` was asked for last
         self._send()
 
     def get(self, index: int) -> Tensor:
@@ -64,11 +65,12 @@ class StepResiduals:
             self._device_end, parts = times.mark().event, self.request.parts
             self._compute_here([part for part in parts if part.position in self._claims.positions], "local")
             self._claim(parts)
-        start = times.mark()
+        start, self._has_waited = times.mark(), False
         while (total := self._received.take(index)) is None:
             self._receive(index)
         times.measure(start, lambda since_s, _: self._travel.waited(index, since_s))
-        times.add_wait("wait for residuals", start)
+        # One that was there when it was asked for has taken the time of its transfer.
+        times.add_wait("wait for residuals" if self._has_waited else "wait for transfer", start)
         return total.to(self._x.dtype)
 
     def finish(self) -> None:
@@ -101,14 +103,18 @@ class StepResiduals:
                 self._handle_error(response)
         metrics.RESIDUAL_WAIT_S.observe(time.monotonic() - start)
         if not responses:
+            self._note_wait()
             self._worker.overdue_steps.serve_one()  # others may wait for this worker, and it for them
             self._check_missing(index)
 
     def _wait(self, timeout_s: float) -> list[tuple[StepResponse, DeviceCopy | None]]:
         try:
-            return self._worker.transport.receive(self.request, timeout_s)
+            return self._worker.transport.receive(self.request, timeout_s, self._note_wait)
         except RedisError:
             return []  # as if nothing had come
+
+    def _note_wait(self) -> None:
+        self._has_waited = True
 
     def _is_expected(self, response: StepResponse) -> bool:
         requested = {part.position for part in self.request.parts}

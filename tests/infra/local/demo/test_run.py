@@ -12,7 +12,11 @@ def test_the_demo_tells_how_often_residuals_were_waited_for() -> None:
         span("controlnet edge", 0.0, 1.0),
         span("wait for residuals", 0.25, 0.5),
         span("controlnet edge", 1.0, 2.0),
+        span("wait for transfer", 1.5, 1.75),
         span("wait for the first of edge", 0.0, 0.5),
     ]
     told = describe_waits({"timeline": timeline})
-    assert told == "In 2 steps with a ControlNet the base model waited 1 times for residuals, 0.250 s in all."
+    assert told == (
+        "In 2 steps with a ControlNet the base model waited 1 times for residuals, 0.250 s in all,"
+        " and 1 times for the transfer of one that was there, 0.250 s."
+    )

@@ -242,11 +242,13 @@ class StoppedInStep(ResidualTransport):
         self._worker, self._step = worker, step
         self._has_received = False
 
-    def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[StepResponse, DeviceCopy | None]]:
+    def receive(
+        self, request: StepRequest, timeout_s: float, *options: Any
+    ) -> list[tuple[StepResponse, DeviceCopy | None]]:
         if self._has_received:
             self._worker.stopping.set()
             return []
-        received = super().receive(request, timeout_s)
+        received = super().receive(request, timeout_s, *options)
         self._has_received = request.step == self._step and bool(received)
         return received
 
