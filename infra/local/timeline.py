@@ -28,7 +28,7 @@ def plot_timeline(job: dict[str, Any], path: Path) -> None:
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
     height_px = MARGINS_PX + ROW_PX * max(1, len(rows))
     figure = Figure(figsize=(WIDTH_PX / DPI, height_px / DPI), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for y, (_, spans) in enumerate(rows):
         axes.broken_barh(
@@ -43,9 +43,9 @@ def plot_timeline(job: dict[str, Any], path: Path) -> None:
     axes.set_title(f"job {job['id']}: {job['status']}", loc="left")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    legend = [Patch(color=colour, label=describe(name, job["timeline"])) for name, colour in colours.items()]
-    if legend:
-        figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 8), frameon=False)
+    handles = [Patch(color=colour, label=describe(name, job["timeline"])) for name, colour in colours.items()]
+    if handles:
+        _add_legend(figure, canvas, handles)
     figure.savefig(path)
 
 
@@ -89,6 +89,15 @@ def _kind(name: str) -> str:
     if name.startswith("wait"):
         return " waits"
     return " loads" if name.startswith("lora ") else ""
+
+
+def _add_legend(figure: Figure, canvas: FigureCanvasAgg, handles: list[Patch]) -> None:
+    """Below the plot, in as many columns as fit: labels may be long."""
+    for columns in range(min(len(handles), 8), 0, -1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+        if legend.get_window_extent(canvas.get_renderer()).width <= WIDTH_PX or columns == 1:
+            return
+        legend.remove()
 
 
 def _label(axes: Any, lanes: Sequence[str]) -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from diffusers.utils.logging import disable_progress_bar
+
 from infra.tiny_models.flux import make_flux, make_flux_controlnet
 from infra.tiny_models.loras import make_lora
 
@@ -34,6 +36,7 @@ model = "{FILES.model}"
 
 def write_demo_flux(folder: Path) -> None:
     """Write all files into ``folder``; the catalog last."""
+    disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
     pipe = make_flux(heads=HEADS, layers=LAYERS)
     pipe.save_pretrained(folder / FILES.model)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from diffusers.utils.logging import disable_progress_bar
+
 from infra.emoji_files import EMOJI, LORA
 from infra.tiny_models.flux import make_flux, make_flux_controlnet
 from infra.tiny_models.loras import make_lora
@@ -63,6 +65,7 @@ def lora_of(model: str) -> str:
 
 def write_mixed_catalog(folder: Path) -> MixedCatalog:
     """Write everything into ``folder``."""
+    disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
     models = {name: folders[0] for name, folders in _EMBEDDED.items()}
     controlnets = {name: folders[1] for name, folders in _EMBEDDED.items()}

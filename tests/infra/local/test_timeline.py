@@ -34,6 +34,15 @@ def test_a_plot_is_a_readable_png(tmp_path: Path) -> None:
         assert 250 < image.height < 1200
 
 
+def test_a_legend_of_long_names_is_not_cut_off(tmp_path: Path) -> None:
+    spans = [span(f"lora watercolour-landscapes-{i} prepare", i, i + 0.5) for i in range(16)]
+    plot_timeline({**JOB, "timeline": spans}, tmp_path / "timeline.png")
+    with Image.open(tmp_path / "timeline.png") as image:
+        grey = image.convert("L")
+        edges = [grey.crop((x, 0, x + 1, grey.height)) for x in (0, grey.width - 1)]
+    assert [edge.getextrema() for edge in edges] == [(255, 255)] * 2
+
+
 def test_a_job_without_a_timeline_has_a_plot_too(tmp_path: Path) -> None:
     plot_timeline({**JOB, "status": "cancelled", "timeline": []}, tmp_path / "timeline.png")
     assert (tmp_path / "timeline.png").stat().st_size > 0
