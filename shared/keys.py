@@ -237,9 +237,19 @@ def held(model: str, tenant: str) -> str:
     return f"swift:held:{model}:{tenant}"
 
 
-def urgent(model: str) -> str:
-    """Sorted set with expiry: interactive jobs of a model that wait, by when they were held."""
-    return f"swift:urgent:{model}"
+def urgent_jobs(model: str, tenant: str) -> str:
+    """Sorted set with expiry: a tenant's interactive jobs that wait, held or released, by when first held."""
+    return f"swift:urgent_jobs:{model}:{tenant}"
+
+
+def urgent_tenants(model: str) -> str:
+    """Sorted set: tenants below their cap with interactive jobs that wait, by what they were given."""
+    return f"swift:urgent_tenants:{model}"
+
+
+def urgent_released(model: str) -> str:
+    """Sorted set with expiry: released ones, by the virtual time at which their release began."""
+    return f"swift:urgent_released:{model}"
 
 
 def held_tenants(model: str) -> str:

@@ -22,8 +22,9 @@ do
   -- An interactive job takes a device from a batch job when it has waited for longer than a free worker would
   -- let it, and only from one whose first step was a while ago and that has not nearly ended.
   local PREEMPT_AFTER_S, MIN_RUN_S, MIN_LEFT = 1, 2, 0.1
-  -- So often a job gives its device away at most. So many interactive jobs are looked at, the oldest ones.
-  local MAX_PREEMPTIONS, MAX_URGENT = 3, 64
+  -- So often a job gives its device away at most. So many of those that may take it are looked at: it matters
+  -- only while others give their devices to these.
+  local MAX_PREEMPTIONS, MAX_URGENT = 3, 16
   -- One that is gone without having ended is forgotten some time after the last that came.
   local URGENT_S = 86400
   -- How much of the mean cost of a tenant's jobs comes of the latest one.
@@ -55,7 +56,9 @@ do
   local function tenants_of(model) return 'swift:held_tenants:' .. model end
   local function models_of(tenant) return 'swift:held_models:' .. tenant end
   local function released_of(tenant) return 'swift:released:' .. tenant end
-  local function urgent_of(model) return 'swift:urgent:' .. model end
+  local function urgent_jobs_of(model, tenant) return 'swift:urgent_jobs:' .. model .. ':' .. tenant end
+  local function urgent_tenants_of(model) return 'swift:urgent_tenants:' .. model end
+  local function urgent_released_of(model) return 'swift:urgent_released:' .. model end
   local function limits_of(tenant) return 'swift:tenant:' .. tenant end
   local function share_of(tenant) return 'swift:share:' .. tenant end
 
@@ -160,18 +163,26 @@ do
   local function set_virtual_time(model, tenant, value)
     set_share(tenant, 'virtual_time:' .. model, value)
     redis.call('ZADD', tenants_of(model), 'XX', text(value), tenant)
+    redis.call('ZADD', urgent_tenants_of(model), 'XX', text(value), tenant)
   end
 
   -- The tenant competes for the model, unless it may have no more jobs released.
   local function enter(model, tenant)
-    if not is_at_cap(tenant) then
-      redis.call('ZADD', tenants_of(model), 'NX', text(virtual_time(model, tenant)), tenant)
+    if is_at_cap(tenant) then return end
+    redis.call('ZADD', tenants_of(model), 'NX', text(virtual_time(model, tenant)), tenant)
+    if redis.call('EXISTS', urgent_jobs_of(model, tenant)) == 1 then
+      redis.call('ZADD', urgent_tenants_of(model), text(given(model, tenant)), tenant)
     end
+  end
+
+  local function leave(model, tenant)
+    redis.call('ZREM', tenants_of(model), tenant)
+    redis.call('ZREM', urgent_tenants_of(model), tenant)
   end
 
   local function leave_if_empty(model, tenant)
     if redis.call('EXISTS', jobs_of(model, tenant)) == 0 then
-      redis.call('ZREM', tenants_of(model), tenant)
+      leave(model, tenant)
       redis.call('SREM', models_of(tenant), model)
     end
   end
@@ -180,10 +191,11 @@ do
   function held.compete(tenant)
     local is_out = is_at_cap(tenant)
     for _, model in ipairs(held.models(tenant)) do
-      if is_out then redis.call('ZREM', tenants_of(model), tenant) else enter(model, tenant) end
+      if is_out then leave(model, tenant) else enter(model, tenant) end
     end
   end
 
+  -- Returns the virtual time at which the release of the job began.
   local function charge(model, tenant, seconds)
     local amount, start = seconds / weight(tenant), virtual_time(model, tenant)
     set_virtual_time(model, tenant, start + amount)
@@ -195,6 +207,7 @@ do
         set_virtual_time(other, tenant, math.min(own + amount, most))
       end
     end
+    return start
   end
 
   -- An attempt has used so many device-seconds: they count in place of what its release was charged.
@@ -264,6 +277,29 @@ do
     if p90_s then adapt_quantile(measured .. ':eta_quantile:' .. kind, took_s > p90_s) end
   end
 
+  -- --- interactive jobs that wait for a device, held or released, by since when
+
+  local function add_urgent(id, model, tenant)
+    redis.call('ZADD', urgent_jobs_of(model, tenant), 'NX', text(now), id)
+    redis.call('EXPIRE', urgent_jobs_of(model, tenant), URGENT_S)
+  end
+
+  -- It may take a device also while its tenant is at its cap; `before` is the virtual time of its release.
+  local function release_urgent(id, model, tenant, before)
+    if redis.call('ZSCORE', urgent_jobs_of(model, tenant), id) then
+      redis.call('ZADD', urgent_released_of(model), text(before), id)
+      redis.call('EXPIRE', urgent_released_of(model), URGENT_S)
+    end
+  end
+
+  local function remove_urgent(id, model, tenant)
+    redis.call('ZREM', urgent_released_of(model), id)
+    if redis.call('ZREM', urgent_jobs_of(model, tenant), id) == 1
+        and redis.call('EXISTS', urgent_jobs_of(model, tenant)) == 0 then
+      redis.call('ZREM', urgent_tenants_of(model), tenant)
+    end
+  end
+
   -- --- changes
 
   function held.hold(id, model, tenant, order)
@@ -272,12 +308,9 @@ do
       redis.call('HINCRBY', STATE, 'held:' .. model, 1)
     end
     redis.call('SADD', models_of(tenant), model)
-    enter(model, tenant)
     local job = held.read(id)
-    if job and job.priority == 'interactive' then
-      redis.call('ZADD', urgent_of(model), 'NX', text(now), id)
-      redis.call('EXPIRE', urgent_of(model), URGENT_S)
-    end
+    if job and job.priority == 'interactive' then add_urgent(id, model, tenant) end
+    enter(model, tenant)
   end
 
   function held.delay(id, delay_s)
@@ -299,8 +332,9 @@ do
     end
   end
 
-  function held.unrelease(id, tenant)
+  function held.unrelease(id, model, tenant)
     redis.call('ZREM', UNCLAIMED, id)
+    if model then redis.call('ZREM', urgent_released_of(model), id) end
     if redis.call('SREM', released_of(tenant), id) == 1 then held.compete(tenant) end
   end
 
@@ -341,7 +375,7 @@ do
   -- A worker has begun the job, or nobody may: it waits for no other job's device.
   function held.begin(id)
     local job = held.read(id)
-    if job and job.model then redis.call('ZREM', urgent_of(job.model), id) end
+    if job and job.model then remove_urgent(id, job.model, job.tenant) end
   end
 
   -- Whether an interactive job of the same model may take the device of this batch job: it waits still, may be
@@ -353,8 +387,9 @@ do
     local is_own = urgent.tenant == job.tenant
     local leaving = is_own and 1 or 0  -- the batch job's place gets free
     if held.is_held(id, job.model, urgent.tenant) and is_at_cap(urgent.tenant, leaving) then return false end
-    local before = given(job.model, urgent.tenant) - urgent.charged_s / weight(urgent.tenant)
-    return is_own or before <= given(job.model, job.tenant)
+    if is_own then return true end
+    local before = number(redis.call('ZSCORE', urgent_released_of(job.model), id))
+    return (before or given(job.model, urgent.tenant)) <= given(job.model, job.tenant)
   end
 
   -- Whether a job gives its device away for this interactive one, or has just done so.
@@ -363,22 +398,58 @@ do
     return job and job.preempted_by == id and (job.status == 'running' or job.status == 'queued')
   end
 
+  local function has_waited(since)
+    return since and now - tonumber(since) >= PREEMPT_AFTER_S
+  end
+
+  -- Of released interactive jobs one that may preempt this job: of tenants that had been given no more.
+  local function find_released(job)
+    local released = urgent_released_of(job.model)
+    local limit = text(given(job.model, job.tenant))
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', released, '-inf', limit, 'LIMIT', 0, MAX_URGENT)) do
+      local urgent = held.read(id)
+      local jobs = urgent and urgent_jobs_of(job.model, urgent.tenant)
+      if not urgent or urgent.status ~= 'queued' then
+        redis.call('ZREM', released, id)
+      elseif has_waited(redis.call('ZSCORE', jobs, id)) and not is_served(id, urgent)
+          and may_preempt(id, urgent, job) then
+        return id
+      end
+    end
+    return nil
+  end
+
+  -- The oldest interactive job of a tenant for which no device is given away, if it may preempt this job.
+  local function find_of_tenant(tenant, job)
+    local jobs = urgent_jobs_of(job.model, tenant)
+    local oldest = redis.call('ZRANGE', jobs, 0, MAX_URGENT - 1, 'WITHSCORES')
+    if #oldest == 0 then redis.call('ZREM', urgent_tenants_of(job.model), tenant) end
+    for i = 1, #oldest, 2 do
+      if not has_waited(oldest[i + 1]) then return nil end
+      local id, urgent = oldest[i], held.read(oldest[i])
+      if not urgent or urgent.status ~= 'queued' then
+        remove_urgent(id, job.model, tenant)
+      elseif not is_served(id, urgent) then
+        return may_preempt(id, urgent, job) and id or nil
+      end
+    end
+    return nil
+  end
+
+  -- Those that may not take the device because of their tenant's share or cap are not looked at, however many.
   local function find_preempting(job, first_step_at)
     if job.priority ~= 'batch' or not job.model or job.preemptions >= MAX_PREEMPTIONS then return nil end
     if now - number(first_step_at, now) < MIN_RUN_S or job.left < MIN_LEFT then return nil end
     local chosen = job.preempted_by and held.read(job.preempted_by)
     if chosen and may_preempt(job.preempted_by, chosen, job) then return job.preempted_by end
-    local waiting = redis.call('ZRANGE', urgent_of(job.model), 0, MAX_URGENT - 1, 'WITHSCORES')
-    for i = 1, #waiting, 2 do
-      if now - tonumber(waiting[i + 1]) < PREEMPT_AFTER_S then return nil end
-      local id, urgent = waiting[i], held.read(waiting[i])
-      if not urgent or urgent.status ~= 'queued' then
-        redis.call('ZREM', urgent_of(job.model), id)
-      elseif not is_served(id, urgent) and may_preempt(id, urgent, job) then
-        return id
-      end
+    local found = find_released(job)
+    if found then return found end
+    local tenants, limit = urgent_tenants_of(job.model), text(given(job.model, job.tenant))
+    for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', tenants, '-inf', limit, 'LIMIT', 0, MAX_URGENT)) do
+      found = find_of_tenant(tenant, job)
+      if found then return found end
     end
-    return nil
+    return find_of_tenant(job.tenant, job)  -- it may be at its cap
   end
 
   -- Whether a running job is to give its device away; the interactive job that takes it is noted in its record.
@@ -407,9 +478,9 @@ do
     redis.call('ZREM', DELAYED, id)
     if job.model then
       take_out(id, job.model, job.tenant)
-      redis.call('ZREM', urgent_of(job.model), id)
+      remove_urgent(id, job.model, job.tenant)
     end
-    held.unrelease(id, job.tenant)
+    held.unrelease(id, job.model, job.tenant)
   end
 
   -- The next job of the model and its tenant; nil if no tenant below its cap has one.
@@ -424,6 +495,7 @@ do
         local job = held.read(id)
         if job and job.status == 'queued' then return id, tenant end
         take_out(id, model, tenant)  -- it has expired, or was edited
+        remove_urgent(id, model, tenant)
       end
     end
   end
@@ -439,7 +511,7 @@ do
   function held.release(id, model, tenant)
     local job = held.read(id)
     if not job then return end
-    charge(model, tenant, job.left_s)
+    release_urgent(id, model, tenant, charge(model, tenant, job.left_s))
     redis.call('HSET', record(id), 'released_at', text(now), 'charged_s', text(job.charged_s + job.left_s))
     redis.call('SADD', released_of(tenant), id)
     redis.call('ZADD', UNCLAIMED, text(now), id)

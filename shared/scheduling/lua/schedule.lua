@@ -88,7 +88,7 @@ end
 -- A released job gets back the place that it had; its tenant is charged nothing for it.
 local function hold_again(id, model, job)
   held.settle(id, 0)
-  held.unrelease(id, job.tenant)
+  held.unrelease(id, model, job.tenant)
   held.hold(id, model, job.tenant, job.order)
 end
 
@@ -178,7 +178,7 @@ if command == 'send' then
   local order = where == 'again' and job.order or held.next_order(job.priority, ageing_s)
   redis.call('HSET', key, 'order', string.format('%.17g', order))
   held.settle(id, 0)  -- of a release that no worker has begun
-  held.unrelease(id, job.tenant)
+  held.unrelease(id, model, job.tenant)
   if where == 'later' then
     held.begin(id)  -- until its pause is over, it takes no other job's device
     local pauses = redis.call('HINCRBY', key, 'pauses', 1)

@@ -307,7 +307,8 @@ def test_what_is_kept_of_a_tenant_or_of_urgent_jobs_expires(jobs: HeldJobs) -> N
     for _ in range(2):
         jobs.submit("a", priority="interactive")
     assert jobs.redis.ttl(keys.share("a")) > 0
-    assert jobs.redis.ttl(keys.urgent(MODEL)) > 0
+    assert jobs.redis.ttl(keys.urgent_jobs(MODEL, "a")) > 0
+    assert jobs.redis.ttl(keys.urgent_released(MODEL)) > 0
 
 
 # --- any order -------------------------------------------------------------------------------------

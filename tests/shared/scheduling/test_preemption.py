@@ -54,8 +54,10 @@ class Fleet:
 
     def wait_long(self) -> None:
         """Those that wait have waited for long."""
-        for job_id in self.redis.zrange(keys.urgent(MODEL), 0, -1):
-            self.redis.zincrby(keys.urgent(MODEL), -LONG_S, job_id)
+        for waiting in self.redis.scan_iter(keys.urgent_jobs(MODEL, "*")):
+            jobs: Any = self.redis.zrange(waiting, 0, -1)
+            for job_id in jobs:
+                self.redis.zincrby(waiting, -LONG_S, job_id)
 
 
 @pytest.fixture
@@ -148,7 +150,7 @@ def test_an_interactive_job_that_has_begun_or_ended_takes_no_device(fleet: Fleet
     assert fleet.jobs.claim(begun, "unet2@a") is not None
     fleet.jobs.cancel(cancelled)
     assert not advance(attempt)
-    assert not fleet.redis.exists(keys.urgent(MODEL))
+    assert not list(fleet.redis.scan_iter("swift:urgent*"))
 
 
 def test_a_job_is_preempted_a_few_times_and_fails_at_none_of_them(fleet: Fleet) -> None:
@@ -226,7 +228,7 @@ def test_a_job_of_a_tenant_at_its_cap_takes_no_device_and_is_passed_over(fleet: 
     assert advance(attempt, step=2)
     fleet.give_back(attempt)
     assert fleet.held.take() == third
-    assert fleet.redis.zscore(keys.urgent(MODEL), capped) is not None  # it may yet
+    assert fleet.redis.zscore(keys.urgent_jobs(MODEL, "capped"), capped) is not None  # it may yet
 
 
 def test_a_tenant_that_reaches_its_cap_meanwhile_gets_no_device(fleet: Fleet) -> None:
@@ -243,7 +245,7 @@ def test_a_tenant_that_reaches_its_cap_meanwhile_gets_no_device(fleet: Fleet) ->
     assert fleet.redis.scard(keys.released("capped")) == 0
     assert fleet.held.take_all() == [waiting, attempt.job.id]
     # And it has kept its right
-    assert fleet.redis.zscore(keys.urgent(MODEL), urgent) is not None
+    assert fleet.redis.zscore(keys.urgent_jobs(MODEL, "capped"), urgent) is not None
 
 
 @pytest.mark.parametrize(("cap", "takes_it"), [(1, True), (0, False)])
@@ -293,3 +295,93 @@ def test_an_interactive_job_keeps_its_right_if_the_worker_of_the_batch_job_dies(
     fleet.redis.hset(keys.SERVER, "since", 0)
     assert fleet.jobs.orphans() == [dying.job.id]
     assert advance(other, step=2)
+
+
+class Crowd:
+    """A batch job of the tenant ``modest``, and interactive jobs of others that may not take its device."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        fleet.submit("batch", "modest")
+        self.attempt = fleet.begin()
+        fleet.redis.hset(keys.share("modest"), f"virtual_time:{MODEL}", 10)
+
+    def grow(self, tenants: int, jobs: int, *, are_at_cap: bool) -> None:
+        for n in range(tenants):
+            tenant = f"greedy{n}"
+            if are_at_cap:
+                self._fleet.set_cap(tenant, 0)
+            else:
+                self._fleet.redis.hset(keys.share(tenant), f"virtual_time:{MODEL}", 1000)
+            for _ in range(jobs):
+                self._fleet.submit("interactive", tenant)
+        self._fleet.wait_long()
+
+    def count_commands(self) -> int:
+        """Of a renewal of the batch job's lease, which goes on, without progress."""
+        assert not advance(self.attempt)
+        self._fleet.redis.config_resetstat()
+        assert not advance(self.attempt)
+        stats: Any = self._fleet.redis.info("commandstats")
+        return sum(int(one["calls"]) for one in stats.values())
+
+
+@pytest.mark.parametrize("are_at_cap", [True, False])
+@pytest.mark.parametrize(("tenants", "jobs"), [(1, 70), (70, 1)])
+def test_who_may_take_no_device_is_in_nobodys_way(
+    tenants: int, jobs: int, are_at_cap: bool, fleet: Fleet
+) -> None:
+    crowd = Crowd(fleet)
+    crowd.grow(tenants, jobs, are_at_cap=are_at_cap)
+    assert not advance(crowd.attempt)
+    new = fleet.submit("interactive", "new")
+    fleet.wait_long()
+    assert advance(crowd.attempt)
+    fleet.give_back(crowd.attempt)
+    assert fleet.held.take() == new
+
+
+@pytest.mark.parametrize("are_at_cap", [True, False])
+@pytest.mark.parametrize(("tenants", "jobs"), [(1, 70), (70, 1)])
+def test_a_renewal_costs_the_same_however_many_wait(
+    tenants: int, jobs: int, are_at_cap: bool, fleet: Fleet
+) -> None:
+    crowd = Crowd(fleet)
+    crowd.grow(2, 2, are_at_cap=are_at_cap)
+    few = crowd.count_commands()
+    crowd.grow(tenants, jobs, are_at_cap=are_at_cap)
+    assert crowd.count_commands() == few
+
+
+@pytest.mark.parametrize(("tenants", "jobs"), [(1, 20), (20, 1)])
+def test_of_many_that_were_given_less_each_takes_a_device(tenants: int, jobs: int, fleet: Fleet) -> None:
+    for _ in range(20):
+        fleet.submit("batch", "modest")
+    running = [fleet.begin() for _ in range(20)]
+    for n in range(tenants):
+        for _ in range(jobs):
+            fleet.submit("interactive", f"new{n}")
+    fleet.wait_long()
+    step = 0
+    while running:
+        step += 1
+        fleet.redis.hset(keys.share("modest"), f"virtual_time:{MODEL}", 1000)
+        preempted = [attempt for attempt in running if advance(attempt, step, 40)]
+        assert preempted, "some wait, and nobody gives a device away"
+        running = [attempt for attempt in running if attempt not in preempted]
+        for attempt in preempted:
+            fleet.give_back(attempt)
+            job_id = fleet.held.take()
+            assert job_id is not None
+            assert fleet.jobs.claim(job_id, "unet2@a") is not None
+            assert fleet.redis.hget(keys.job(job_id), "priority") == "interactive"
+
+
+def test_what_a_tenant_used_less_than_estimated_does_not_keep_its_own_jobs_waiting(fleet: Fleet) -> None:
+    ended, batch = fleet.submit("normal"), fleet.submit("batch")
+    first, attempt = fleet.begin(), fleet.begin()
+    assert (first.job.id, attempt.job.id) == (ended, batch)
+    fleet.submit("interactive")
+    fleet.jobs.script("finish", ended, first.token, "succeeded")
+    fleet.wait_long()
+    assert advance(attempt)

@@ -120,9 +120,9 @@ class Jobs(RuleBasedStateMachine):
         if not self._is_running(attempt):
             return
         self.redis.hset(keys.job(attempt.job.id), "first_step_at", 1)
-        for model in MODELS:
-            for job_id in self.redis.zrange(keys.urgent(model), 0, -1):
-                self.redis.zadd(keys.urgent(model), {job_id: 1})
+        for waiting in self.redis.scan_iter("swift:urgent_jobs:*"):
+            jobs: Any = self.redis.zrange(waiting, 0, -1)
+            self.redis.zadd(waiting, dict.fromkeys(jobs, 1))
         try:
             attempt.advance()
         except JobCancelled:
@@ -209,6 +209,24 @@ class Jobs(RuleBasedStateMachine):
                 assert (tenant in tenants) == (has_jobs and is_below)
 
     @invariant()
+    def interactive_jobs_that_wait_are_found(self) -> None:
+        for model in MODELS:
+            known: set[str] = set()
+            scores: Any = self.redis.zrange(keys.urgent_tenants(model), 0, -1, withscores=True)
+            tenants = dict(scores)
+            below_cap = set(self.redis.zrange(keys.held_tenants(model), 0, -1))
+            for tenant in TENANTS:
+                jobs: Any = set(self.redis.zrange(keys.urgent_jobs(model, tenant), 0, -1))
+                held: Any = set(self.redis.zrange(keys.held(model, tenant), 0, -1))
+                assert jobs >= {job_id for job_id in held if self._priority(job_id) == "interactive"}
+                assert jobs - held <= self.redis.smembers(keys.released(tenant))
+                assert (tenant in tenants) == (tenant in below_cap and bool(jobs))
+                given = self.redis.hget(keys.share(tenant), f"virtual_time:{model}")
+                assert tenants.get(tenant, float(given or 0)) == float(given or 0)
+                known |= jobs - held
+            assert set(self.redis.zrange(keys.urgent_released(model), 0, -1)) == known
+
+    @invariant()
     def no_more_are_released_than_may_be(self) -> None:
         for model in MODELS:
             assert self.redis.llen(unet_queue(model)) <= 2 + self.firsts
@@ -243,6 +261,9 @@ class Jobs(RuleBasedStateMachine):
 
     def _tenant(self, job_id: str) -> str:
         return str(self.redis.hget(keys.job(job_id), "tenant"))
+
+    def _priority(self, job_id: str) -> str:
+        return str(self.redis.hget(keys.job(job_id), "priority"))
 
     def _forget_lost(self) -> None:
         queued: Any = self.redis.zrange(keys.by_status("queued"), 0, -1)
