@@ -34,6 +34,7 @@ SEVERAL_MODULES = {
     "tests/shared/jobs/test_job_machine.py",
     "tests/shared/jobs/test_records.py",
     "tests/shared/jobs/test_tenants.py",
+    "tests/shared/scheduling/test_late_claims.py",
     "tests/shared/scheduling/test_preemption.py",
     "tests/shared/scheduling/test_release_machine.py",
     "tests/shared/storage/test_upload.py",

@@ -150,7 +150,10 @@ class JobStore(JobReader):
     # --- a worker ------------------------------------------------------------------------------------
 
     def claim(self, job_id: str, worker: str) -> Attempt | None:
-        """Try to claim the job; ``None`` if it has ended, is late, or another worker holds it."""
+        """Try to claim the job; ``None`` if it has ended, is late, or another worker holds it.
+
+        Also if its message was taken for lost and its tenant has reached its cap since: it is held again.
+        """
         token = secrets.token_hex(8)
         tries, losses = self._settings.max_attempts, self._settings.max_infrastructure_losses
         failure = Failure(

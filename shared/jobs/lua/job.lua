@@ -537,11 +537,11 @@ if verb == 'claim' then
     finish('failed')
     return 'failed'
   end
+  if not held.claim(id) then return 'held' end
   redis.call('HSET', job, 'attempts', count('attempts') + 1)
   redis.call('HSET', job, 'attempt', token, 'worker', worker, 'started_at', now, 'renewed_at', now)
   redis.call('HDEL', job, 'preempted_by', 'first_step_at')
   redis.call('SET', lease, token, 'PX', lease_ms)
-  held.claim(id)
   move('running')
   return 'claimed'
 end

@@ -366,12 +366,6 @@ do
     return found
   end
 
-  -- A worker has begun the job.
-  function held.claim(id)
-    redis.call('ZREM', UNCLAIMED, id)
-    held.begin(id)
-  end
-
   -- A worker has begun the job, or nobody may: it waits for no other job's device.
   function held.begin(id)
     local job = held.read(id)
@@ -517,6 +511,20 @@ do
     redis.call('ZADD', UNCLAIMED, text(now), id)
     take_out(id, model, tenant)
     if is_at_cap(tenant) then held.compete(tenant) end
+  end
+
+  -- Whether a worker may begin the job. Recovery may have taken its message for lost and have held it again, if
+  -- the worker was paused: it is released now, or waits for its turn if its tenant has reached its cap meanwhile.
+  function held.claim(id)
+    local job = held.read(id)
+    if job and job.model and held.is_held(id, job.model, job.tenant) then
+      if is_at_cap(job.tenant) then return false end
+      redis.call('ZREM', DELAYED, id)
+      held.release(id, job.model, job.tenant)
+    end
+    redis.call('ZREM', UNCLAIMED, id)
+    held.begin(id)
+    return true
   end
 
   -- How many messages the common queue of a model may hold: one for each worker that takes its jobs.

@@ -41,6 +41,7 @@ class Jobs(RuleBasedStateMachine):
     bucket: str  # of LoRAs
     known = Bundle("known")
     attempts = Bundle("attempts")
+    late = Bundle("late")
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,21 +75,33 @@ class Jobs(RuleBasedStateMachine):
             self.lost.add(job_id)
         return job_id
 
-    @rule(target=attempts, model=st.sampled_from(MODELS), is_lost=st.sampled_from([False, False, True]))
-    def take(self, model: str, is_lost: bool) -> Any:
-        """A worker takes a message; one that dies before it claims the job loses it."""
-        text: Any = self.redis.rpop(unet_queue(model))
-        if text is None:
-            return multiple()
-        job_id = json.loads(text)["headers"]["id"]
-        if is_lost:
-            if self.redis.hget(keys.job(job_id), "status") == "queued":
-                self.lost.add(job_id)
-            self.queue.release([model])
-            return multiple()
-        attempt = self.jobs.claim(job_id, "w")
+    @rule(target=attempts, model=st.sampled_from(MODELS))
+    def take(self, model: str) -> Any:
+        """A worker takes a message and claims its job."""
+        job_id = self._take_message(model)
+        attempt = job_id and self.jobs.claim(job_id, "w")
         self.queue.release([model])
-        return multiple() if attempt is None else attempt
+        return attempt or multiple()
+
+    @rule(target=late, model=st.sampled_from(MODELS))
+    def lose(self, model: str) -> Any:
+        """A worker takes a message, and dies, or is paused, before it claims the job."""
+        job_id = self._take_message(model)
+        if job_id and self.redis.hget(keys.job(job_id), "status") == "queued":
+            self.lost.add(job_id)
+        self.queue.release([model])
+        return job_id or multiple()
+
+    @rule(target=attempts, job_id=consumes(late))
+    def claim_late(self, job_id: str) -> Any:
+        """A worker that was paused goes on; recovery may have given the job another place meanwhile."""
+        if any(job_id in self._messages(model) for model in MODELS):
+            return multiple()  # it was released again: whoever claims it first has it
+        attempt = self.jobs.claim(job_id, "w")
+        if attempt is not None:
+            self.lost.discard(job_id)
+        self.queue.release(MODELS)
+        return attempt or multiple()
 
     @rule(attempt=consumes(attempts))
     def succeed(self, attempt: Attempt) -> None:
@@ -254,6 +267,10 @@ class Jobs(RuleBasedStateMachine):
     def _is_running(self, attempt: Attempt) -> bool:
         found: Any = self.redis.hmget(keys.job(attempt.job.id), "status", "attempt")
         return bool(found == ["running", attempt.token])
+
+    def _take_message(self, model: str) -> str | None:
+        text: Any = self.redis.rpop(unet_queue(model))
+        return None if text is None else str(json.loads(text)["headers"]["id"])
 
     def _messages(self, model: str) -> list[str]:
         texts: Any = self.redis.lrange(unet_queue(model), 0, -1)
