@@ -2,7 +2,9 @@
 
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -70,28 +72,39 @@ SUFFIXES = {".py", ".lua", ".md", ".toml", ".svg", ".yaml"}
 EXEMPT = ("infra/adr/", "CHANGELOG.md", "tests/test_wording.py")
 
 
-def searched_files() -> list[Path]:
+class File(NamedTuple):
+    """A file, and its words as `words_of` cuts them."""
+
+    path: str
+    text: str
+    words: str
+
+
+@cache
+def searched_files() -> list[File]:
+    """Read once for all patterns."""
     listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout
     paths = [Path(line) for line in listed.splitlines() if not line.startswith(EXEMPT)]
-    return [path for path in paths if path.suffix in SUFFIXES or path.name == "Makefile"]
+    texts = {path: path.read_text() for path in paths if path.suffix in SUFFIXES or path.name == "Makefile"}
+    return [File(str(path), text, words_of(text)) for path, text in texts.items()]
 
 
-def words_of(line: str) -> str:
-    """A line in lower case, names cut into words: ``imageDraw`` and ``image_draw`` are two words."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", line)
+def words_of(text: str) -> str:
+    """A text in lower case, names cut into words: ``imageDraw`` and ``image_draw`` are two words."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
     return re.sub(r"control net", "controlnet", parted.lower())
 
 
 @pytest.mark.parametrize("pattern", BANNED)
 def test_a_banned_word_is_not_used(pattern: str) -> None:
     banned = re.compile(rf"\b({pattern})\b")
-    found = [
-        f"{path}:{number}: {match[0]!r} in {line.strip()!r}; say {BANNED[pattern]}"
-        for path in searched_files()
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if not any(text in line for text in ALLOWED.get(str(path), ()))
-        for match in banned.finditer(words_of(line))
-    ]
+    found = []
+    for path, text, words in searched_files():
+        for match in banned.finditer(words):
+            number = words.count("\n", 0, match.start())
+            line = text.split("\n")[number]
+            if not any(allowed in line for allowed in ALLOWED.get(path, ())):
+                found.append(f"{path}:{number + 1}: {match[0]!r} in {line.strip()!r}; say {BANNED[pattern]}")
     assert found == [], "\n".join(found)
 
 
