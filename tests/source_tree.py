@@ -15,9 +15,15 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+@cache
+def walk(tree: ast.Module) -> list[ast.AST]:
+    """Every node of a tree: to walk it again takes several times as long as to read this list again."""
+    return list(ast.walk(tree))
+
+
 def nodes(paths: list[Path]) -> Iterator[tuple[Path, ast.AST]]:
     """Every syntax node of these files."""
-    return ((path, node) for path in paths for node in ast.walk(parse(path)))
+    return ((path, node) for path in paths for node in walk(parse(path)))
 
 
 def module_imports(paths: list[Path]) -> dict[str, set[str]]:
@@ -31,7 +37,7 @@ def module_imports(paths: list[Path]) -> dict[str, set[str]]:
 
 def imported_names(tree: ast.Module) -> Iterator[str]:
     """Full names of all that is imported: ``from a import b`` gives ``a`` and ``a.b``."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -70,7 +76,7 @@ def cycles(graph: Mapping[str, Set[str]]) -> list[list[str]]:
 
 def constructor_parameters(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """Each class with an ``__init__`` or dataclass fields, and how many parameters it takes."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if not isinstance(node, ast.ClassDef):
             continue
         for member in node.body:
@@ -84,7 +90,7 @@ def constructor_parameters(tree: ast.Module) -> Iterator[tuple[str, int]]:
 def foreign_private_attributes(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Line and name of each ``x._y`` whose ``_y`` this module does not define."""
     own = set(defined_names(tree))
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if not isinstance(node, ast.Attribute) or not node.attr.startswith("_") or node.attr.startswith("__"):
             continue
         is_own_object = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
@@ -94,7 +100,7 @@ def foreign_private_attributes(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def defined_names(tree: ast.Module) -> Iterator[str]:
     """Functions, classes, variables and attributes of ``self`` that a module defines."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
