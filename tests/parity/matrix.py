@@ -52,13 +52,15 @@ def sample() -> list[Row]:
 def _sample_of(rows: Sequence[Row]) -> list[Row]:
     rows = [row for row in rows if expected(row).kind != "refused"]
     random.Random(0).shuffle(rows)
-    meetings = {row: _meetings(row) for row in rows}
-    wanted = {meeting for row in rows for meeting in meetings[row]}
+    first: dict[frozenset[tuple[str, ...]], Row] = {}
+    for row in rows:
+        first.setdefault(_meetings(row), row)
+    wanted = {meeting for meetings in first for meeting in meetings}
     taken = []
     while wanted:
-        best = max(rows, key=lambda row: len(wanted & meetings[row]))
-        wanted -= meetings[best]
-        taken.append(best)
+        best = max(first, key=lambda meetings: len(wanted & meetings))
+        wanted -= best
+        taken.append(first[best])
     return taken
 
 

@@ -97,15 +97,15 @@ def sample(generators: Sequence[Generator]) -> Tensor:
 
 
 @cache
-def pristine(scheduler: str, mode: str) -> Schedule:
+def pristine(scheduler: str, strength: float | None, skip_prk_steps: bool) -> Schedule:
     """Making one takes diffusers up to a second: each loop gets a copy that was never used."""
-    strength = 0.9 if mode in ("image", "mask") else None
-    config = SD_SCHEDULER | {"skip_prk_steps": mode != "prk"}
+    config = SD_SCHEDULER | {"skip_prk_steps": skip_prk_steps}
     return make_schedule(TimestepSpec(scheduler, STEPS, strength=strength), config, CPU)
 
 
 def make_loop(scheduler: str, mode: str) -> Loop:
-    schedule = copy.deepcopy(pristine(scheduler, mode))
+    strength = 0.9 if mode in ("image", "mask") else None
+    schedule = copy.deepcopy(pristine(scheduler, strength, mode != "prk"))
     state = SchedulerState(schedule.scheduler)
     generators = [torch.Generator().manual_seed(seed) for seed in range(IMAGES)]
     image, noise = sample(generators), sample(generators)
