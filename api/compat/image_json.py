@@ -4,11 +4,10 @@ A megabyte that no JSON encoder looks at, and of which no copies are made: in th
 buffers back to the system, each costs more than its bytes.
 """
 
+import io
 import secrets
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from flask import Response
@@ -33,13 +32,13 @@ class ImageFile(NamedTuple):
     """An image's file on its way into an answer, read once."""
 
     size_bytes: int
-    pieces: Iterable[bytes]
+    read: Callable[[int], bytes]  # so many bytes; fewer at the end, then none
     close: Callable[[], None] = _nothing
 
 
 def file_of(data: bytes) -> ImageFile:
     """A file that is in memory."""
-    return ImageFile(len(data), [data])
+    return ImageFile(len(data), io.BytesIO(data).read)
 
 
 def stored_files(bucket: Bucket, keys: Sequence[str]) -> list[ImageFile]:
@@ -50,9 +49,11 @@ def stored_files(bucket: Bucket, keys: Sequence[str]) -> list[ImageFile]:
     files = []
     for key in keys[:1]:
         size_bytes, body = bucket.open(key)
-        files.append(ImageFile(size_bytes, _read(body), body.close))
+        files.append(ImageFile(size_bytes, body.read, body.close))
     try:
-        files += [ImageFile(bucket.head(key).size_bytes, _open_and_read(bucket, key)) for key in keys[1:]]
+        for key in keys[1:]:
+            later = _LaterFile(bucket, key)
+            files.append(ImageFile(bucket.head(key).size_bytes, later.read, later.close))
     except BaseException:
         files[0].close()
         raise
@@ -79,13 +80,13 @@ def image_json(files: Sequence[ImageFile], make_body: Callable[[list[str]], Base
 def _join(texts: Sequence[bytes], files: Sequence[ImageFile], end: bytes) -> Iterator[bytes]:
     for text, file in zip(texts, files, strict=True):
         yield text
-        yield from _in_base64(file.pieces)
+        yield from _in_base64(file.read)
     yield end
 
 
-def _in_base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _in_base64(read: Callable[[int], bytes]) -> Iterator[bytes]:
     rest = b""
-    for piece in pieces:
+    while piece := read(PIECE_BYTES):
         data = rest + piece if rest else piece
         whole = len(data) - len(data) % 3
         rest = data[whole:]
@@ -98,11 +99,18 @@ def _base64_bytes(file: ImageFile) -> int:
     return 4 * ((file.size_bytes + 2) // 3)
 
 
-def _read(body: "StreamingBody") -> Iterator[bytes]:
-    return iter(partial(body.read, PIECE_BYTES), b"")
+class _LaterFile:
+    """A file of a bucket that is opened when it is read first."""
 
+    def __init__(self, bucket: Bucket, key: str) -> None:
+        self._bucket, self._key = bucket, key
+        self._body: StreamingBody | None = None
 
-def _open_and_read(bucket: Bucket, key: str) -> Iterator[bytes]:
-    _, body = bucket.open(key)
-    with closing(body):
-        yield from _read(body)
+    def read(self, count: int) -> bytes:
+        if self._body is None:
+            _, self._body = self._bucket.open(self._key)
+        return self._body.read(count)
+
+    def close(self) -> None:
+        if self._body is not None:
+            self._body.close()

@@ -17,7 +17,7 @@ from api.server.waiting_calls import RENEWAL_S
 from api.services import Services
 from api.submission.submit import SubmittedJob, submit
 from shared.errors import NotFound, Unauthorized
-from shared.jobs.events import Event, stream_events
+from shared.jobs.events import START, Event, stream_events
 from shared.jobs.record import Job
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class WaitingCall:
         self._renewed_at = -math.inf
         self._tenant = current_principal().tenant
         self._job_id: str | None = None
+        self._after = START
         self._cancels_job = False
         self._is_closed = False
         services.event_slots.take(self._tenant)
@@ -76,7 +77,8 @@ class WaitingCall:
         return job
 
     def events(self, *, with_previews: bool = True) -> Iterator[Event | None]:
-        """The job's events to its end; ``None`` where nothing happens for a while.
+        """The job's events to its end; ``None`` where nothing happens for a while. A call that is listed has
+        no need of the first one.
 
         Without previews there are none but those that others have workers compute; a call that is listed has
         them computed itself.
@@ -86,13 +88,20 @@ class WaitingCall:
         block_s = longest_block_s(self._services.settings)
         streams = self._services.streams
         watches = with_previews and not self._is_listed
-        events = stream_events(streams, self._job_id, block_s=block_s, with_previews=watches)
+        events = stream_events(streams, self._job_id, self._after, block_s=block_s, with_previews=watches)
         return self._until_the_end(while_authorized(events, self._services))
 
     def read(self) -> Job:
-        """The job as it stands."""
+        """The job as it stands, once its events have ended; the call waits for it no longer."""
         assert self._job_id is not None, "submit the job first"
-        return self._services.jobs.get(self._job_id, tenant=self._tenant)
+        jobs = self._services.jobs
+        if not self._is_listed:
+            return jobs.get(self._job_id, tenant=self._tenant)
+        pipe = jobs.redis.pipeline(transaction=False)
+        self._services.waiting_calls.end(self._tenant, self._job_id, pipe=pipe)
+        job = jobs.get(self._job_id, tenant=self._tenant, pipe=pipe)
+        self._is_listed = False
+        return job
 
     def close(self) -> None:
         """End the call, and the job with it unless it has a key or has ended. May be repeated."""
@@ -122,7 +131,7 @@ class WaitingCall:
 
     def _renew(self, job_id: str) -> None:
         if self._is_listed and time.monotonic() - self._renewed_at > RENEWAL_S:
-            self._services.waiting_calls.renew(self._tenant, job_id)
+            self._after = self._services.waiting_calls.renew(self._tenant, job_id)
             self._renewed_at = time.monotonic()
 
     def _unlist(self, job_id: str) -> None:

@@ -8,6 +8,7 @@ from shared.lua_script import read_lua
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.client import Pipeline
 
 #: A call that was not renewed for so long has ended with its process.
 LEASE_S = 60
@@ -22,14 +23,17 @@ class WaitingCalls:
         self._redis = redis
         self._renew = redis.register_script(read_lua("api.server", "renew_call"))
 
-    def renew(self, tenant: str, job_id: str) -> None:
-        """A call waits for this job; forgotten after `LEASE_S`. So are, after `WATCH_S`, previews for it."""
-        names = [keys.waiting_calls(tenant), keys.watched(job_id)]
-        self._renew(keys=names, args=[job_id, LEASE_S, WATCH_S])
+    def renew(self, tenant: str, job_id: str) -> str:
+        """A call waits for this job; forgotten after `LEASE_S`. So are, after `WATCH_S`, previews for it.
 
-    def end(self, tenant: str, job_id: str) -> None:
-        """It waits no longer."""
-        self._redis.zrem(keys.waiting_calls(tenant), job_id)
+        Returns the id of an event that comes before the job's last one: its first, or `START`.
+        """
+        names = [keys.waiting_calls(tenant), keys.watched(job_id), keys.events(job_id)]
+        return str(self._renew(keys=names, args=[job_id, LEASE_S, WATCH_S]))
+
+    def end(self, tenant: str, job_id: str, *, pipe: "Pipeline | None" = None) -> None:
+        """It waits no longer; with ``pipe``, once that is executed."""
+        (self._redis if pipe is None else pipe).zrem(keys.waiting_calls(tenant), job_id)
 
     def read(self, tenant: str) -> list[str]:
         """The jobs that a tenant's calls wait for, in no order."""

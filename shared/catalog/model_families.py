@@ -11,7 +11,7 @@ from typing import Any
 from shared.catalog.controlnet_bases import Base, sharing_problem
 from shared.catalog.entries import HUB, Catalog, locate
 from shared.families.base import Config, ControlNetTraits, FamilyFacts, ModelSignature, incompatibility
-from shared.families.registry import denoisers, family_of, family_of_controlnet
+from shared.families.registry import denoisers, families, family_of, family_of_controlnet
 
 
 class ModelFamilies:
@@ -21,10 +21,16 @@ class ModelFamilies:
         self._path = path
         self._catalog = catalog
         self._configs: dict[tuple[str, str], dict[str, Any] | None] = {}  # source and file name: its JSON
+        #: By model, of which families it was found: a request asks for it a dozen times.
+        self._facts: dict[str, tuple[tuple[FamilyFacts, ...], FamilyFacts | None]] = {}
 
     def facts(self, model: str) -> FamilyFacts | None:
         """The facts of a base model's family."""
-        return family_of(self._denoisers(model))
+        known, (asked, facts) = families(), self._facts.get(model, ((), None))
+        if asked != known:
+            facts = family_of(self._denoisers(model))
+            self._facts[model] = known, facts
+        return facts
 
     def signature(self, model: str) -> ModelSignature | None:
         """The signature of a base model."""

@@ -16,6 +16,7 @@ from shared.settings import Settings
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.client import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +28,17 @@ class JobReader:
         self.redis = redis
         self.script = JobScript(redis, settings)
 
-    def get(self, job_id: str, *, tenant: str | None = None) -> Job:
+    def get(self, job_id: str, *, tenant: str | None = None, pipe: "Pipeline | None" = None) -> Job:
         """The job; raises `NotFound` and `JobUnreadable`.
 
         ``tenant``: who asks. Another one's job is to it as one that does not exist; ``None`` reads anybody's.
+        ``pipe``: commands that are sent with it, in one round trip.
         """
         check_id(job_id)
         try:
-            fields: Any = self.redis.hgetall(keys.job(job_id))
+            fields: Any = (self.redis if pipe is None else pipe).hgetall(keys.job(job_id))
+            if pipe is not None:
+                fields = pipe.execute(raise_on_error=False)[-1]
         except ResponseError as error:
             fields = error
         if tenant is not None and tenant != self._owner(job_id, fields):

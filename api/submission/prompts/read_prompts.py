@@ -45,8 +45,9 @@ def read_prompts(request: JobRequest) -> ReadPrompts:
                 _check_text(text)
                 if field in _POSITIVE:
                     refuse_composition(text)
-    read = request.model_copy(update={"prompt": prompt.text, "loras": loras})
-    return ReadPrompts(read, [*fields, *["prompt"] * len(prompt.tags)])
+    if prompt.tags:
+        request = request.model_copy(update={"prompt": prompt.text, "loras": loras})
+    return ReadPrompts(request, [*fields, *["prompt"] * len(prompt.tags)])
 
 
 def _check_text(text: str) -> None:

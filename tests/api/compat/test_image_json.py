@@ -1,6 +1,7 @@
 """Answers with images in base64 that are sent while they are read."""
 
 import base64
+import io
 import json
 
 import pytest
@@ -37,8 +38,9 @@ def test_an_answer_is_that_of_json_with_base64(size: int) -> None:
 @pytest.mark.parametrize("piece_bytes", [1, 2, 3, 5, 1000])
 def test_pieces_may_have_any_length(piece_bytes: int) -> None:
     data = bytes(range(200))
-    pieces = [data[i : i + piece_bytes] for i in range(0, len(data), piece_bytes)]
-    assert json.loads(answer([ImageFile(len(data), pieces)]))["images"] == [base64.b64encode(data).decode()]
+    file = io.BytesIO(data)
+    sent = answer([ImageFile(len(data), lambda _: file.read(piece_bytes))])
+    assert json.loads(sent)["images"] == [base64.b64encode(data).decode()]
 
 
 def test_without_images_an_answer_is_plain_json() -> None:

@@ -35,7 +35,8 @@ def accepted_call(call: GenerationCall) -> AcceptedCall:
     if not is_masked:
         dropped |= {"init_images": None}
     is_large = is_masked or len(json.dumps(echo)) > _SMALL_CHARS
-    kept = fields.model_copy(update={name: value for name, value in dropped.items() if hasattr(fields, name)})
+    known = type(fields).model_fields
+    kept = fields.model_copy(update={name: value for name, value in dropped.items() if name in known})
     return AcceptedCall(kept, echo, call.warnings, is_large)
 
 

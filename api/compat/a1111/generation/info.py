@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -45,16 +46,20 @@ def generation_response(job: Job, call: AcceptedCall, services: Services) -> Res
     As there, an interrupted call is answered with what there is: here with the latest preview, if any.
     """
     fields, warnings = call.fields, [*call.warnings, *job.warnings]
+    receipt = job.receipt  # of a job that was interrupted there is none
+    texts = [] if receipt is None else [infotext(receipt, seed) for seed in receipt.spec.image_seeds]
     files: list[ImageFile] = []
     if job.status == "cancelled":
         image = current_image(job, services)
         files = [] if image is None else [file_of(image)]
         warnings.append("the call was interrupted: its image is a preview")
     elif fields.send_images:
-        files = _files(job, call.masked, services)
+        files = _files(job, call.masked, texts, services)
     size = size_of(job.spec.width, job.spec.height, job.spec.model, services) or (0, 0)
-    info = json.dumps(_info(job, fields, warnings, size))
-    return image_json(files, lambda texts: GenerationResponse(images=texts, parameters=call.echo, info=info))
+    info = json.dumps(_info(job, fields, texts, warnings, size))
+    return image_json(
+        files, lambda images: GenerationResponse(images=images, parameters=call.echo, info=info)
+    )
 
 
 def _masked_image(fields: Img2ImgFields, model: str, services: Services) -> MaskedImage | None:
@@ -70,8 +75,13 @@ def _masked_image(fields: Img2ImgFields, model: str, services: Services) -> Mask
     return work_on_images(read, services).masked
 
 
-def _files(job: Job, mask_fields: Img2ImgFields | None, services: Services) -> list[ImageFile]:
-    """The images' files; those whose surroundings a mask has kept have no receipt: no job generates them."""
+def _files(
+    job: Job, mask_fields: Img2ImgFields | None, texts: Sequence[str], services: Services
+) -> list[ImageFile]:
+    """The images' files, each PNG with its text.
+
+    Those whose surroundings a mask has kept have no receipt: no job generates them.
+    """
     if mask_fields is None:
         files = stored_files(services.images, [image.key for image in job.images])
     else:
@@ -79,9 +89,9 @@ def _files(job: Job, mask_fields: Img2ImgFields | None, services: Services) -> l
         files = [file_of(_restored_file(job, image, masked, services)) for image in job.images]
     if job.spec.output_format != PNG or job.receipt is None:
         return files
-    chunks = [text_chunk(PARAMETERS, infotext(job.receipt, image.seed)) for image in job.images]
+    chunks = [text_chunk(PARAMETERS, text) for text in texts]
     return [
-        ImageFile(file.size_bytes + len(chunk), with_chunk(file.pieces, chunk), file.close)
+        ImageFile(file.size_bytes + len(chunk), with_chunk(file.read, chunk), file.close)
         for file, chunk in zip(files, chunks, strict=True)
     ]
 
@@ -101,9 +111,11 @@ def _restored(data: bytes, masked: MaskedImage, spec: JobSpec) -> bytes:
     return file.getvalue()
 
 
-def _info(job: Job, fields: Txt2ImgFields, warnings: list[str], size: Size) -> dict[str, Any]:
+def _info(
+    job: Job, fields: Txt2ImgFields, texts: Sequence[str], warnings: list[str], size: Size
+) -> dict[str, Any]:
     """All fields that A1111's clients read; the last two are ours."""
-    receipt = job.receipt  # of a job that was interrupted there is none
+    receipt = job.receipt
     spec = job.spec if receipt is None else receipt.spec
     seeds = spec.image_seeds if receipt else spec.image_seeds[:1]
     count, prompt, negative = len(seeds), prompt_of(spec), spec.negative_prompt or ""
@@ -134,7 +146,7 @@ def _info(job: Job, fields: Txt2ImgFields, warnings: list[str], size: Size) -> d
         "denoising_strength": spec.strength,
         "extra_generation_params": generation_params(receipt) if receipt else {},
         "index_of_first_image": 0,
-        "infotexts": [infotext(receipt, seed) if receipt else "" for seed in seeds],
+        "infotexts": list(texts) or [""],
         "styles": [],
         "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.gmtime(job.created_at)),
         "clip_skip": (spec.clip_skip or 0) + 1,

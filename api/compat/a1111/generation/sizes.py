@@ -6,6 +6,8 @@ from api.services import Services
 
 def size_of(width: int | None, height: int | None, model: str, services: Services) -> Size | None:
     """Width and height, from the catalog or the model's files where they are not named; ``None``: unknown."""
+    if width and height:
+        return width, height
     entry, own = services.catalog.models.get(model), services.families.default_size(model)
     width = width or (entry.width if entry else None) or (own[0] if own else None)
     height = height or (entry.height if entry else None) or (own[1] if own else None)

@@ -71,8 +71,8 @@ def _translate(
         read = partial(read_init_image, img2img, max_px=max_px, max_side_px=max_side_px, multiple=multiple)
         init = work_on_images(read, services)
         job |= {**init.job_fields, "strength": img2img.denoising_strength}
-    size = _size(fields, job["model"], services) if init is None else init.image.size
     if units.units:
+        size = _size(fields, job["model"], services) if init is None else init.image.size
         job |= work_on_images(lambda: units.job_fields(size, init, max_px=max_px), services)
     submission = Submission.model_validate(job)
     return GenerationCall(submission, body, fields, [*warnings, *more, *units.warnings])

@@ -2,21 +2,32 @@
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Length of the signature, and of the header's chunk, which is always the first.
 _HEADER_END = len(_SIGNATURE) + 8 + 13 + 4
 
 
-def with_chunk(pieces: Iterable[bytes], chunk: bytes) -> Iterator[bytes]:
-    """The same image with one more chunk; the first piece must be longer than the header."""
-    pieces = iter(pieces)
-    first = next(pieces)
-    assert first.startswith(_SIGNATURE)
-    assert len(first) >= _HEADER_END
-    yield first[:_HEADER_END] + chunk + first[_HEADER_END:]
-    yield from pieces
+def with_chunk(read: Callable[[int], bytes], chunk: bytes) -> Callable[[int], bytes]:
+    """Reads the same image with one more chunk, in pieces of the lengths that are asked for.
+
+    What comes out of step with them would have to be copied once more, to be encoded in base64.
+    """
+    rest = b""
+    is_begun = False
+
+    def read_with_chunk(count: int) -> bytes:
+        nonlocal rest, is_begun
+        if not is_begun:
+            is_begun = True
+            header = read(_HEADER_END)
+            assert header.startswith(_SIGNATURE)
+            rest = header + chunk
+        piece, rest = rest[:count], rest[count:]
+        return piece + read(count - len(piece)) if len(piece) < count else piece
+
+    return read_with_chunk
 
 
 def text_chunk(keyword: str, text: str) -> bytes:
