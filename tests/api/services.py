@@ -36,6 +36,14 @@ def image_file(size: tuple[int, int] = (64, 64), format: str = "PNG", **options:
     return file.getvalue()
 
 
+def animated_file(format: str = "PNG") -> bytes:
+    """An image of 64 x 64 pixels that moves."""
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    file = BytesIO()
+    frames[0].save(file, format, save_all=True, append_images=frames[1:])
+    return file.getvalue()
+
+
 def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
 

@@ -28,7 +28,7 @@ from shared.storage.image_bucket import ImageBucket
 from shared.tenants.scopes import Scope
 from tests.api.api_keys import bearer
 from tests.api.compat.fake_worker import FakeWorker, generate
-from tests.api.services import image_file
+from tests.api.services import animated_file, base64_of, image_file
 from tests.api.tenants import add_tenant, client_of
 
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
@@ -59,17 +59,15 @@ def edit(client: FlaskClient, *, image: bytes | None = None, **fields: Any) -> T
     return client.post(EDITS, data={"prompt": "a hat", **fields, **files})
 
 
-def animation() -> bytes:
-    frames = [Image.new("RGBA", (64, 64), colour) for colour in ("red", "blue")]
-    file = io.BytesIO()
-    frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
-    return file.getvalue()
-
-
 def mask(size: tuple[int, int]) -> bytes:
     file = io.BytesIO()
     Image.new("RGBA", size, (0, 0, 0, 0)).save(file, "PNG")
     return file.getvalue()
+
+
+def control(image: str, *, name: str = "edge") -> str:
+    """The field of one ControlNet in a form."""
+    return json.dumps([{"name": name, "image": image}])
 
 
 FORM = "multipart/form-data; boundary=x"
@@ -104,10 +102,15 @@ def test_every_wrong_request_is_answered_in_the_same_shape(
 @pytest.mark.parametrize(
     ("fields", "param", "words"),
     [
-        ({"image": animation()}, "image", "animated"),
+        ({"image": animated_file("WEBP")}, "image", "animated"),
         ({"image": image_file()[:100]}, "image", "broken"),
-        ({"mask": animation()}, "mask", "animated"),
+        ({"mask": animated_file("WEBP")}, "mask", "animated"),
         ({"mask": mask((32, 64))}, "mask", "32 x 64"),
+        ({"prompt": "a (cat:1.2.3)", "prompt_syntax": "a1111"}, "prompt", "'1.2.3' is no weight"),
+        ({"prompt": "<lora:nobody:1>", "prompt_syntax": "a1111"}, "prompt", "nobody"),
+        ({"controlnets": control(base64_of(animated_file()))}, "controlnets.0.image", "animated"),
+        ({"controlnets": control(base64_of(image_file()[:100]))}, "controlnets.0.image", "broken"),
+        ({"controlnets": control("", name="nobody")}, "controlnets.0.name", "nobody"),
         ({"guidance_scale": "NaN"}, "guidance_scale", "finite"),
         ({"loras": '[{"name": "a", "scale": Infinity}]'}, "loras.0.scale", "finite"),
         ({"seed": ""}, "seed", "integer"),

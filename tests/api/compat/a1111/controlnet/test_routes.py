@@ -12,7 +12,7 @@ from PIL import Image
 from shared.catalog.preprocessors import PREPROCESSORS, fill_in
 from shared.control_images.control_map import control_map_of
 from shared.jobs.options import MAX_CONTROLNETS
-from tests.api.services import base64_of, image_file
+from tests.api.services import animated_file, base64_of, image_file
 
 DETECT = "/controlnet/detect"
 
@@ -134,6 +134,7 @@ def test_the_shorter_side_is_the_resolution_and_modules_without_one_keep_the_siz
         ({"controlnet_input_images": []}, "No image selected"),
         ({"controlnet_input_images": None}, "No image selected"),
         ({"controlnet_input_images": ["%%%"]}, "controlnet_input_images.0"),
+        ({"controlnet_input_images": [base64_of(animated_file())]}, "animated"),
         ({"controlnet_input_images": [base64_of(image_file()[:60])]}, "controlnet_input_images.0"),
         ({"controlnet_input_images": [base64_of(image_file())] * 9}, "9 images"),
         ({"controlnet_input_images": "x"}, "controlnet_input_images"),

@@ -17,7 +17,7 @@ from shared.jobs.spec import ControlNetSpec
 from shared.keys import LOCAL, control_key
 from tests.api.compat.fake_worker import FakeWorker
 from tests.api.gunicorn_server import call
-from tests.api.services import base64_of, image_file
+from tests.api.services import animated_file, base64_of, image_file
 
 IMAGE = base64_of(image_file())
 
@@ -122,6 +122,8 @@ def test_thresholds_out_of_bounds_are_the_default_with_a_warning(
         ({"model": "nobody", "image": IMAGE}, "args.0.model: unknown ControlNet 'nobody'"),
         ({"model": "edge", "image": "no image!"}, "args.0.image: the image is no base64"),
         ({"model": "edge", "image": 7}, "args.0.image"),
+        ({"model": "edge", "image": base64_of(animated_file())}, "args.0.image: the image is animated"),
+        ({"model": "edge", "image": base64_of(image_file()[:-60])}, "args.0.image: the image is broken"),
         ({"model": "edge", "image": IMAGE, "module": "openpose"}, "unknown preprocessor 'openpose'"),
         ({"model": "edge", "image": IMAGE, "mask": IMAGE}, "mask is not supported"),
         ({"model": "edge", "image": [IMAGE, IMAGE]}, "the mask of a unit is not supported"),

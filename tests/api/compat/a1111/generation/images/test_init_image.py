@@ -17,7 +17,7 @@ from shared.jobs.spec import JobSpec
 from shared.keys import LOCAL, control_key
 from tests.api.compat.fake_worker import FakeWorker
 from tests.api.gunicorn_server import call
-from tests.api.services import base64_of, image_file
+from tests.api.services import animated_file, base64_of, image_file
 
 
 def plain(size: tuple[int, int] = (64, 64), colour: str = "teal") -> Image.Image:
@@ -126,12 +126,6 @@ def test_sd_backend_client_inpaints(backend: A1111Webservice, worker: FakeWorker
     assert spec_of(worker, services).mask_image is not None
 
 
-def animated() -> str:
-    file = io.BytesIO()
-    plain().save(file, "PNG", save_all=True, append_images=[plain(colour="red")])
-    return base64_of(file.getvalue())
-
-
 IMAGE = base64_of(image_file())
 
 
@@ -144,7 +138,7 @@ IMAGE = base64_of(image_file())
         ({"init_images": ["no image!"]}, 422, "init_images.0: the image is no base64"),
         ({"init_images": [base64_of(b"text")]}, 422, "init_images.0: the image is no PNG"),
         ({"init_images": [base64_of(image_file()[:-60])]}, 422, "broken or truncated"),
-        ({"init_images": [animated()]}, 422, "animated"),
+        ({"init_images": [base64_of(animated_file())]}, 422, "animated"),
         ({"init_images": ["https://example.org/cat.png"]}, 422, "URLs are not fetched"),
         ({"init_images": [base64_of(image_file((1200, 900)))]}, 422, "more than 1000000"),
         ({"init_images": [7]}, 422, "init_images"),
@@ -160,6 +154,8 @@ IMAGE = base64_of(image_file())
             422,
             "mask: the mask has 32 x 64",
         ),
+        ({"init_images": [IMAGE], "mask": base64_of(animated_file())}, 422, "mask: the image is animated"),
+        ({"init_images": [IMAGE], "mask": base64_of(image_file()[:-60])}, 422, "mask: the image is broken"),
         ({"init_images": [IMAGE], "mask": IMAGE, "inpainting_fill": 2}, 422, "latent noise"),
         ({"init_images": [IMAGE], "mask": IMAGE, "mask_blur": -1}, 422, "mask_blur"),
         ({"init_images": [IMAGE], "mask": IMAGE, "mask_blur": 10**12}, 422, "mask_blur"),
