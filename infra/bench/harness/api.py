@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from infra.bench.harness.ports import free_ports, free_s3_port
@@ -44,10 +45,13 @@ StartApi = Callable[[str, Sequence[str]], AbstractContextManager[Api]]
 
 
 @contextmanager
-def running_api_servers(home: Path, *, key: str | None = None) -> Iterator[StartApi]:
+def running_api_servers(
+    home: Path, *, key: str | None = None, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[StartApi]:
     """Fresh Redis and S3 for the length of the block, in ``home``; yields what starts an API on them.
 
     With a ``key`` the API asks for keys, and this one has all scopes; it believes what a proxy would tell it.
+    ``variables``: further settings of the API.
     """
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -72,7 +76,7 @@ def running_api_servers(home: Path, *, key: str | None = None) -> Iterator[Start
             running.enter_context(running_process(command, cwd=home, env=inherit(weed), log=log))
         wait_for_redis(settings.redis_url, READY_S)
         auth = {"SWIFT_AUTH": "keys", "SWIFT_BOOTSTRAP_KEY": key, "SWIFT_TRUSTED_PROXIES": "1"} if key else {}
-        environment = inherit({**variables_of(settings), **keys, **ALLOCATOR, **auth})
+        environment = inherit({**variables_of(settings), **keys, **ALLOCATOR, **auth, **variables})
         yield partial(running_api, home, environment)
 
 
