@@ -152,7 +152,10 @@ def _add_deliveries(api: APIBlueprint, services: Services) -> None:
         """
         tenant = current_principal().tenant
         endpoint = _find(services, tenant, path.webhook_id)
-        page, cursor = deliveries.page(tenant, endpoint.id, limit=query.limit, cursor=query.cursor)
+        if query.job is None:
+            page, cursor = deliveries.page(tenant, endpoint.id, limit=query.limit, cursor=query.cursor)
+        else:
+            page, cursor = deliveries.of_job(tenant, endpoint.id, query.job), None
         found = [DeliveryResponse.of(one, endpoint) for one in page]
         return json_response(DeliveryPage(deliveries=found, next_cursor=cursor))
 

@@ -18,10 +18,15 @@ class WebhookPath(BaseModel):
 
 
 class DeliveryQuery(Query):
-    """Which page of the list."""
+    """Which page of the list, or which job."""
 
     limit: int = Field(50, ge=1, le=200)
     cursor: str | None = Field(None, max_length=100, description="`next_cursor` of the page before")
+    job: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{16}$",
+        description="id of a job: its deliveries alone, all of them on one page",
+    )
 
 
 class WebhookLinks(BaseModel):

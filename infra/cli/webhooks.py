@@ -88,13 +88,15 @@ def rotate(settings: Settings, webhook_id: str, api: str | None) -> None:
 
 @command.command()
 @click.argument("webhook_id", default=DEFAULT, metavar="[ID]")
+@click.option("--job", default="", metavar="JOB", help="Those of one job alone.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with URLs and errors.")
 @api_option
 @click.pass_obj
-def deliveries(settings: Settings, webhook_id: str, as_json: bool, api: str | None) -> None:
+def deliveries(settings: Settings, webhook_id: str, job: str, as_json: bool, api: str | None) -> None:
     """List the newest deliveries to a webhook, or else to those of single jobs."""
     with connected(api, settings) as client:
-        found = client.read(f"{_home(webhook_id)}/deliveries?limit={NEWEST}")["deliveries"]
+        which = f"job={quote(job, safe='')}" if job else f"limit={NEWEST}"
+        found = client.read(f"{_home(webhook_id)}/deliveries?{which}")["deliveries"]
     print_list(found, DELIVERY_COLUMNS, _delivery_row, as_json=as_json)
 
 

@@ -13,7 +13,7 @@ from shared import keys
 from shared.errors import InvalidRequest, NotFound
 from shared.lua_script import read_lua
 from shared.message_base import Message, first_reason, read_stored
-from shared.webhooks.endpoint import LEFT_S, Event, is_of_later_version
+from shared.webhooks.endpoint import EVENTS, LEFT_S, Event, is_of_later_version
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -152,6 +152,11 @@ class DeliveryStore:
         found = self._read_all(tenant, endpoint, ids[:limit])
         return found, ids[limit - 1] if len(ids) > limit else None
 
+    def of_job(self, tenant: str, endpoint: str, job: str) -> list[Delivery]:
+        """The deliveries of one job's events to an endpoint, newest first: one of each event at most."""
+        found = self._read_all(tenant, endpoint, [message_id_of(job, event) for event in EVENTS])
+        return sorted(found, key=lambda one: one.created_at, reverse=True)
+
     def replay(self, tenant: str, endpoint: str, message_ids: Sequence[str] | None) -> int:
         """Have deliveries sent again now, with their ids; ``None``: all that have failed. Returns how many.
 
@@ -202,6 +207,11 @@ class DeliveryStore:
         names = [keys.WEBHOOK_EVENTS, keys.WEBHOOK_TENANTS, keys.webhook_due(tenant)]
         prefix = keys.webhook_delivery(tenant, "", "").removesuffix(":")
         return self._script(keys=names, args=[verb, tenant, now, prefix, *words])
+
+
+def message_id_of(job: str, event: Event) -> str:
+    """Names an event of a job: the same in every delivery, retry and replay of it."""
+    return f"msg_{job}_{event.removeprefix('job.')}"
 
 
 def server_time(redis: "Redis") -> float:

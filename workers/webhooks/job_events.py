@@ -11,7 +11,7 @@ from pydantic import Field
 from shared import keys
 from shared.jobs.record import Failure, Time
 from shared.message_base import Message, first_reason, read_stored
-from shared.webhooks.deliveries import DeliveryStore, NewDelivery
+from shared.webhooks.deliveries import DeliveryStore, NewDelivery, message_id_of
 from shared.webhooks.endpoint import DEFAULT, LEFT_S, Event, JobWebhook, is_of_later_version
 from shared.webhooks.endpoint_store import EndpointStore
 
@@ -46,8 +46,8 @@ class JobEvent(Message):
 
     @property
     def message_id(self) -> str:
-        """Names this event of this job: the same in every delivery, retry and replay of it."""
-        return f"msg_{self.job}_{self.event.removeprefix('job.')}"
+        """Names this event of this job."""
+        return message_id_of(self.job, self.event)
 
 
 class JobEvents:

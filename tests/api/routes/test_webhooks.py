@@ -6,7 +6,8 @@ from flask.testing import FlaskClient
 from api.services import Services
 from shared import keys
 from shared.jobs.spec import JobSpec
-from shared.webhooks.deliveries import NewDelivery, Settlement
+from shared.webhooks.deliveries import NewDelivery, Settlement, message_id_of
+from shared.webhooks.endpoint import Event
 from shared.webhooks.endpoint_store import MAX_ENDPOINTS
 from tests.api.services import receipt_of
 
@@ -167,6 +168,26 @@ def test_deliveries_are_listed_with_status_attempts_and_answer(
     assert [one["id"] for one in rest["deliveries"]] == ["msg_0"]
     assert rest["next_cursor"] is None
     assert client.get(f"{created['links']['deliveries']}?cursor=msg_9").json["field"] == "cursor"
+
+
+def test_deliveries_of_one_job_are_found_among_any_number(client: FlaskClient, services: Services) -> None:
+    created, store, job = create(client), services.webhook_deliveries, "a" * 16
+    events: tuple[Event, ...] = ("job.started", "job.succeeded")
+    for event in events:
+        entry = str(services.control.xadd(keys.WEBHOOK_EVENTS, {"any": "thing"}))
+        store.add(
+            "local", entry, [NewDelivery(created["id"], message_id_of(job, event), event, job, "", "{}")]
+        )
+    for n in range(3):
+        deliver(services, created["id"], n)
+    page = client.get(f"{created['links']['deliveries']}?job={job}&limit=1").json
+    assert [(one["job_id"], one["event"]) for one in page["deliveries"]] == [
+        (job, event) for event in reversed(events)
+    ]
+    assert page["next_cursor"] is None
+    none = client.get(f"{created['links']['deliveries']}?job={'b' * 16}").json
+    assert none == {"deliveries": [], "next_cursor": None}
+    assert client.get(f"{created['links']['deliveries']}?job=x").json["field"] == "job"
 
 
 def test_deliveries_are_replayed_by_id_or_all_that_failed(client: FlaskClient, services: Services) -> None:

@@ -78,6 +78,18 @@ def test_deliveries_show_the_answer_or_why_there_was_none(capsys: pytest.Capture
     assert "2026-01-02 03:09" in out
 
 
+def test_deliveries_of_one_job_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    page = answer({"deliveries": [DELIVERY], "next_cursor": None})
+    run(
+        {"/v1/webhooks/wh_1/deliveries?job=abc": page},
+        "deliveries",
+        "wh_1",
+        "--job",
+        "abc",
+    )
+    assert DELIVERY["id"] in capsys.readouterr().out
+
+
 def test_replay_sends_the_named_or_all_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
     replayed = {"/v1/webhooks/wh_1/replay": answer({"replayed": 2})}
     named = run(replayed, "replay", "wh_1", "msg_1", "msg_2")
