@@ -50,6 +50,7 @@ def test_the_document_names_the_whole_contract(document: dict[str, Any]) -> None
         "GET /v1/jobs/{id}/images.zip",
         "GET /v1/jobs/{id}/images",
         "GET /v1/jobs/{id}/images/{n}",
+        "GET /v1/jobs/{id}/images/{n}/thumbnail",
         "GET /v1/jobs/{id}/controlnets/{n}/image",
         "GET /v1/jobs/{id}/controlnets/{n}/map",
         "GET /v1/jobs/{id}/events",

@@ -50,6 +50,7 @@ OPERATIONS: dict[str, Names] = {
     "GET /v1/jobs/<id>/images": "a tenant's",
     "GET /v1/jobs/<id>/images.zip": "a tenant's",
     "GET /v1/jobs/<id>/images/<int:n>": "a tenant's",
+    "GET /v1/jobs/<id>/images/<int:n>/thumbnail": "a tenant's",
     "GET /v1/jobs/<id>/controlnets/<int:n>/image": "a tenant's",
     "GET /v1/jobs/<id>/controlnets/<int:n>/map": "a tenant's",
     "GET /v1/webhooks": "its own",

@@ -13,6 +13,7 @@ from api.routes.images.archive import CHUNK_BYTES, archive_etag, image_file_name
 from api.routes.images.binary_answers import accepted_type, binary_answer
 from api.routes.images.preprocess import add_preprocess
 from api.routes.images.preview import add_preview
+from api.routes.images.thumbnails import FORMAT, SIDE_PX, Thumbnails, is_small
 from api.routes.jobs import JobPath
 from api.schemas.job_responses import ImageList, images_of, map_of
 from api.schemas.problems import error_responses
@@ -25,6 +26,7 @@ from shared.keys import control_key
 
 PNG_FILE = binary_answer("The image, a PNG by either type", media_type(PNG))
 IMAGE_FILE = binary_answer("The image, in the `output_format` of its job", *map(media_type, OUTPUT_FORMATS))
+THUMBNAIL = binary_answer("A JPEG, or the file itself of a small image", *map(media_type, OUTPUT_FORMATS))
 ZIP = "application/zip"
 ARCHIVE = binary_answer("A ZIP file by either type", ZIP)
 
@@ -60,6 +62,29 @@ def images_api(services: Services) -> APIBlueprint:
         job = _job(services, path.id)
         image = _image(job, path.n)
         return _send(services, image.key, image.sha256, image_file_name(job, path.n))
+
+    thumbnails = Thumbnails(services)
+
+    @api.get(
+        "/v1/jobs/<id>/images/<int:n>/thumbnail",
+        summary="Get a small version of an image",
+        responses={200: THUMBNAIL, 304: None, **error_responses(404, 409, 410, 503)},
+    )
+    def read_thumbnail(path: ImagePath) -> Response:
+        """For lists: at most 320 pixels a side, without the receipt; an image that is no larger is sent as it
+        is.
+        """
+        job = _job(services, path.id)
+        image = _image(job, path.n)
+        if is_small(image):
+            return _send(services, image.key, image.sha256, image_file_name(job, path.n))
+        etag = f"{image.sha256}-{SIDE_PX}"
+        if is_known(etag):
+            response = Response(status=304)
+        else:
+            response = Response(thumbnails.read(image), mimetype=accepted_type(media_type(FORMAT)))
+        response.vary.add("Accept")
+        return _cached(response, etag, services)
 
     @api.get(
         "/v1/jobs/<id>/images.zip",

@@ -4,6 +4,7 @@ import zipfile
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from api.routes.images.archive import CHUNK_BYTES, write_archive
 from api.services import Services
@@ -77,6 +78,46 @@ def test_an_image_of_another_format_is_sent_as_what_it_is(
     assert f'{attempt.job.id}-0.{output_format}"' in answer.headers["Content-Disposition"]
     [listed] = client.get(f"/v1/jobs/{attempt.job.id}/images").json["images"]
     assert listed["content_type"] == f"image/{output_format}"
+
+
+def test_a_thumbnail_is_small_made_once_and_cached(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    png = image_file((1200, 600))
+    services.images.put("images/x.png", png, content_type="image/png")
+    large = stored("images/x.png").model_copy(update={"width": 1200, "height": 600})
+    succeed(attempt, [large])
+    url = f"/v1/jobs/{attempt.job.id}/images/0/thumbnail"
+    answer = client.get(url)
+    assert (answer.status_code, answer.content_type) == (200, "image/jpeg")
+    with Image.open(io.BytesIO(answer.data)) as image:
+        assert image.size == (320, 160)
+    assert "immutable" in answer.headers["Cache-Control"]
+    assert answer.headers["ETag"] != f'"{large.sha256}"'
+    assert client.get(url, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+    # The next one is not made again, nor is the image read
+    services.images.delete("images/x.png")
+    assert client.get(url).data == answer.data
+    services.jobs.delete(attempt.job.id)
+    assert client.get(url).status_code == 404
+
+
+def test_a_small_image_is_its_own_thumbnail(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    sha256 = finish(services, attempt, image_file())
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0/thumbnail")
+    assert (answer.content_type, answer.data) == ("image/png", image_file())
+    assert answer.headers["ETag"] == f'"{sha256}"'
+
+
+def test_a_thumbnail_of_an_image_that_is_gone_is_refused(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    url = f"/v1/jobs/{attempt.job.id}/images/0/thumbnail"
+    assert client.get(url).status_code == 409
+    succeed(attempt, [stored("images/gone.png").model_copy(update={"width": 512, "height": 512})])
+    assert (client.get(url).status_code, client.get(url).json["code"]) == (410, "image_gone")
 
 
 def test_all_images_of_a_job_are_one_file(client: FlaskClient, services: Services, attempt: Attempt) -> None:
