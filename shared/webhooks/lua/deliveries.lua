@@ -53,6 +53,7 @@ if verb == 'take' then
     if redis.call('TYPE', prefix .. member).ok == 'hash' then
       redis.call('ZADD', due, now + arg[1], member)
       redis.call('HSET', prefix .. member, 'token', arg[2])
+      redis.call('HDEL', prefix .. member, 'replayed')
       taken = {member, redis.call('HGETALL', prefix .. member)}
     else
       redis.call('ZREM', due, member)
@@ -67,9 +68,14 @@ if verb == 'settle' then
   local member, token, status, pause, ttl, counts = unpack(arg, 1, 6)
   local delivery = prefix .. member
   if redis.call('HGET', delivery, 'token') ~= token then return 'lost' end  -- another dispatcher has it, or did
+  local was_replayed = redis.call('HDEL', delivery, 'replayed') == 1
   redis.call('HDEL', delivery, 'token')
   redis.call('HINCRBY', delivery, 'attempts', counts)
   redis.call('HINCRBY', delivery, 'tries', counts)
+  if was_replayed and status ~= 'delivered' then  -- what it has failed in counts no more
+    status, pause = 'pending', 0
+    redis.call('HSET', delivery, 'tries', 0)
+  end
   redis.call('HSET', delivery, 'status', status, unpack(arg, 7))
   if status == 'pending' then
     redis.call('HSET', delivery, 'next_attempt_at', now + pause)
@@ -87,7 +93,7 @@ if verb == 'fail_unread' then
   -- ARGV: member, ttl s, error. Nothing of the delivery but its key is known to be right: it counts no attempt.
   local delivery = prefix .. arg[1]
   redis.call('HSET', delivery, 'status', 'failed', 'error', arg[3])
-  redis.call('HDEL', delivery, 'token', 'next_attempt_at')
+  redis.call('HDEL', delivery, 'token', 'next_attempt_at', 'replayed')
   redis.call('EXPIRE', delivery, arg[2])
   redis.call('ZREM', due, arg[1])
   reschedule()
@@ -95,7 +101,8 @@ if verb == 'fail_unread' then
 end
 
 if verb == 'replay' then
-  -- ARGV: members. Each is due now, with all of its tries; one that is being sent is due when its lease ends.
+  -- ARGV: members. Each is due now, with all of its tries; one that is being sent is due at the end of that, unless
+  -- it is delivered then, or when its lease ends.
   local found = 0
   for _, member in ipairs(arg) do
     local delivery = prefix .. member
@@ -103,7 +110,11 @@ if verb == 'replay' then
       found = found + 1
       redis.call('HSET', delivery, 'status', 'pending', 'tries', 0, 'next_attempt_at', now)
       redis.call('PERSIST', delivery)
-      if redis.call('HEXISTS', delivery, 'token') == 0 then redis.call('ZADD', due, now, member) end
+      if redis.call('HEXISTS', delivery, 'token') == 1 then
+        redis.call('HSET', delivery, 'replayed', 1)
+      else
+        redis.call('ZADD', due, now, member)
+      end
     end
   end
   reschedule()

@@ -169,6 +169,41 @@ def test_a_replay_of_what_is_being_sent_waits_for_its_end(deliveries: DeliverySt
     assert deliveries.settle("local", taken, DELIVERED)
 
 
+@pytest.mark.parametrize("end", [FAILED, Settlement("pending", pause_s=500, error="no answer")])
+def test_a_replay_of_what_is_being_sent_is_not_lost_if_that_fails(
+    deliveries: DeliveryStore, end: Settlement
+) -> None:
+    add(deliveries, new())
+    taken = take(deliveries)
+    assert deliveries.replay("local", "wh_1", ["msg_1"]) == 1
+    assert deliveries.settle("local", taken, end)
+    again = take(deliveries)
+    assert (again.status, again.attempts, again.tries) == ("pending", 1, 0)
+    assert deliveries.redis.ttl(keys.webhook_delivery("local", "wh_1", "msg_1")) == -1
+    # It was replayed once
+    assert deliveries.settle("local", again, FAILED)
+    assert deliveries.take((), 60) is None
+
+
+def test_a_replay_of_what_is_being_sent_by_a_dispatcher_that_dies_happens_once(
+    deliveries: DeliveryStore, clock: Clock
+) -> None:
+    add(deliveries, new())
+    take(deliveries, lease_s=60)
+    deliveries.replay("local", "wh_1", ["msg_1"])
+    clock.now += 61
+    assert deliveries.settle("local", take(deliveries), FAILED)
+    assert deliveries.take((), 60) is None
+
+
+def test_a_replay_of_what_is_delivered_meanwhile_sends_it_no_second_time(deliveries: DeliveryStore) -> None:
+    add(deliveries, new())
+    taken = take(deliveries)
+    deliveries.replay("local", "wh_1", ["msg_1"])
+    assert deliveries.settle("local", taken, DELIVERED)
+    assert deliveries.take((), 60) is None
+
+
 def test_a_replay_of_unknown_or_foreign_deliveries_sends_none(deliveries: DeliveryStore) -> None:
     add(deliveries, new(1), new(2, "wh_2"))
     for tenant, endpoint, ids in (
