@@ -129,3 +129,9 @@ def test_prose_is_wrapped_alike(document: Path) -> None:
 
 def test_the_readme_stays_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
+
+
+def test_operations_say_how_many_ratios_correct_estimates() -> None:
+    script = (ROOT / "shared" / "scheduling" / "lua" / "held.lua").read_text()
+    said = re.findall(r"The latest (\d+) ratios", (DOCS / "operations.md").read_text())
+    assert said == re.findall(r"local RATIOS, RATIOS_S = (\d+),", script)
