@@ -8,7 +8,7 @@ from PIL import Image
 
 from infra.bench.harness.plots import plot as write_plot
 from infra.bench.harness.report import CheckFailed, Result
-from infra.bench.parts.throughput.trace import BOUNDS, FULL, Amount, Bench, compare, plot, share_done_by_p90
+from infra.bench.parts.throughput.trace import BOUNDS, FULL, Amount, Bench, compare, estimates, plot
 from infra.bench.parts.throughput.trace_fleets import ELASTIC, FIXED, PLAIN, Place, Replayed
 from infra.bench.workloads.trace_jobs import TraceJob, write_loras
 
@@ -110,7 +110,9 @@ def test_ratios_are_medians_of_the_rounds_own_and_percentiles_those_of_all_jobs(
 
 def test_estimates_are_held_against_the_jobs_of_all_rounds() -> None:
     ours = [Replayed([1.0, 2.0], 1.0, 1.0, kept) for kept in ([True, True], [True, False])]
-    assert share_done_by_p90([{ELASTIC: one} for one in ours]) == 0.75
+    figures = estimates([{ELASTIC: one} for one in ours])
+    assert figures == {"done_by_p90": 0.75, "done_by_p90_excess": 0.0}
+    assert estimates([{ELASTIC: ours[0]}])["done_by_p90_excess"] > BOUNDS["done_by_p90_excess"].value
 
 
 def test_the_95th_percentile_is_not_the_slowest_job_of_the_full_form() -> None:
@@ -125,7 +127,8 @@ def test_the_full_form_has_every_figure_with_a_target_and_a_plot(tmp_path: Path)
         samples[f"loads_{amount.steps}"] = list(amount.loads)
         for load in amount.loads:
             figures |= compare([outcome(1.0, 2.0, 0.5)], f"_{amount.steps}_load_{load:g}".replace(".", "_"))
-    assert set(BOUNDS) <= {*figures, "done_by_p90"}
+    figures |= estimates([{ELASTIC: Replayed([1.0], 1.0, 1.0, [True])}])
+    assert set(BOUNDS) <= set(figures)
     result = Result(
         part="trace",
         form="full",
