@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from shared.catalog.entries import LoadOptions, MemoryFormat
 from shared.families.base import Config, ControlPlan, FamilyFacts
-from shared.jobs.families.checks import AskedJob, check_job
+from shared.jobs.families.asked_job import AskedJob, KnownModel
+from shared.jobs.families.checks import check_job
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
@@ -186,11 +187,13 @@ class BaseModel(ABC):
         """The hash of all that `encode_texts` reads of the model: weights as loaded, configs, tokenizers."""
 
     def check_fields(self, spec: JobSpec) -> None:
-        """Raise `InvalidRequest` for what the model's family does not have.
+        """Raise `InvalidRequest` for what the model or its family does not have.
 
         The web has asked that of most jobs; of models in single files and of hub ids it does not know it.
         """
-        check_job(AskedJob.of(spec), self.facts, self.facts.label)
+        facts = self.facts
+        model = KnownModel(self.name, facts, facts.label, self.scheduler_config, self.is_inpainting)
+        check_job(AskedJob.of(spec), model)
 
     @abstractmethod
     def text_inputs(self, spec: JobSpec) -> dict[str, Any]:

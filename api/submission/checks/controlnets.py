@@ -2,7 +2,7 @@
 
 from api.schemas.job_request import ControlNetRequest, JobRequest
 from api.services import Services
-from api.submission.checks.known_names import known_name, listed
+from api.submission.checks.known_names import known_name
 from shared.errors import InvalidRequest
 from shared.families.base import ControlNetTraits, FamilyFacts
 
@@ -10,10 +10,11 @@ from shared.families.base import ControlNetTraits, FamilyFacts
 def check_controlnets(request: JobRequest, services: Services, model: str) -> bool:
     """Check the request's ControlNets; returns the job's ``guess_mode``. Raises `InvalidRequest`.
 
+    What their family's facts say of all of them has been checked (`shared.jobs.families.checks`).
+
     As in diffusers, a first ControlNet with global pooling puts the whole job into guess mode. A ControlNet
     whose traits are not known here is checked by its worker.
     """
-    _check_number(request, services, model)
     guess_mode = request.guess_mode
     for i, controlnet in enumerate(request.controlnets):
         _check_fit(controlnet, services, model, field=f"controlnets.{i}.name")
@@ -55,20 +56,6 @@ def _check_sum(request: JobRequest, services: Services, position: int) -> None:
     raise InvalidRequest(detail, field=f"controlnets.{position}.name")
 
 
-def _check_number(request: JobRequest, services: Services, model: str) -> None:
-    """How many ControlNets, and how many different ones, the pipeline of the model's family takes."""
-    facts, names = services.families.facts(model), [one.name for one in request.controlnets]
-    if facts is None:
-        return
-    if facts.max_controlnets is not None and len(names) > facts.max_controlnets:
-        detail = f"{facts.label} takes at most {facts.max_controlnets} of them, and the job has {len(names)}"
-        raise InvalidRequest(detail, field="controlnets")
-    if not facts.sums_controlnets and len(set(names)) > 1:
-        known = listed(sorted(set(names)))
-        detail = f"a job of {facts.label} has one ControlNet, if with several images, and not {known}"
-        raise InvalidRequest(detail, field="controlnets")
-
-
 def _check_mask(controlnet: ControlNetRequest, traits: ControlNetTraits | None, *, field: str) -> None:
     if traits is not None and traits.takes_mask:
         detail = f"ControlNet {controlnet.name!r} was trained to inpaint, with a mask: that is not served"
@@ -82,12 +69,9 @@ def _check_given_mask(
     facts: FamilyFacts | None,
     position: int,
 ) -> None:
-    """Where a job's mask is given to its ControlNet: it must be able to see one, and nothing is blended."""
+    """Where a job's mask is given to its ControlNet: it must be able to see one."""
     if request.mask_image is None or facts is None or not facts.masks_go_to_controlnets:
         return
-    if request.strength not in (None, 1.0):
-        detail = f"with a ControlNet {facts.label} generates all of what a mask marks: strength is 1"
-        raise InvalidRequest(detail, field="strength")
     if traits is not None and not traits.can_take_mask:
         detail = f"ControlNet {controlnet.name!r} was not trained to inpaint: it takes no mask_image"
         raise InvalidRequest(detail, field=f"controlnets.{position}.name")

@@ -5,7 +5,9 @@ from api.services import Services
 from shared.errors import InvalidRequest
 from shared.families.base import FamilyFacts
 from shared.families.registry import families
-from shared.jobs.families.checks import AskedJob, check_job, mode_of, takers
+from shared.jobs.families.asked_job import AskedJob, KnownModel, mode_of
+from shared.jobs.families.checks import check_job
+from shared.jobs.families.words import takers
 from shared.jobs.lora_scales import PartScales
 
 
@@ -16,26 +18,23 @@ def check_family(
 
     Nothing is checked if the family is not known before the model is loaded: the worker checks then.
     """
-    facts = services.families.facts(model)
+    known = services.families
+    facts = known.facts(model)
     _check_split(request, facts, model)
     if facts is None:
         return
-    described = str(services.families.signature(model))
+    described = str(known.signature(model))
     _check_lora_parts(request, facts, f"model {model!r} is {described}")
     asked = AskedJob(
-        model=model,
         options=request,
         mode=mode_of(request.image, request.mask_image),
-        has_controlnets=bool(request.controlnets),
+        controlnets=[controlnet.name for controlnet in request.controlnets],
         scheduler=scheduler,
         guidance_scale=guidance_scale,
         sides={"width": request.width, "height": request.height},
     )
-    check_job(asked, facts, described)
-    _check_shift(request, services.families.scheduler_config(model), model)
-    if services.families.is_inpainting(model) and request.mask_image is None:
-        detail = f"model {model!r} was trained to inpaint: it needs an image and a mask_image"
-        raise InvalidRequest(detail, field="mask_image")
+    scheduler_config, is_inpainting = known.scheduler_config(model), known.is_inpainting(model)
+    check_job(asked, KnownModel(model, facts, described, scheduler_config, bool(is_inpainting)))
 
 
 def _check_lora_parts(request: JobRequest, facts: FamilyFacts, is_of: str) -> None:
@@ -58,16 +57,3 @@ def _check_split(request: JobRequest, facts: FamilyFacts | None, model: str) -> 
         mode = request.lora_loading.mode
         detail = f"latent_parallelism 'on' splits what lora_loading.mode {mode!r} keeps whole"
         raise InvalidRequest(detail, field="latent_parallelism")
-
-
-def _check_shift(request: JobRequest, config: dict[str, object] | None, model: str) -> None:
-    """A shift that the scheduler would ignore is an error; ``config`` is the scheduler's, if it is known."""
-    if config is None:
-        return
-    is_dynamic = bool(config.get("use_dynamic_shifting"))
-    if request.shift is not None and is_dynamic:
-        detail = f"the scheduler of model {model!r} shifts by the image's size: it has no static shift"
-        raise InvalidRequest(detail, field="shift")
-    if request.mu is not None and not is_dynamic:
-        detail = f"the scheduler of model {model!r} has a static shift: it takes no mu"
-        raise InvalidRequest(detail, field="mu")

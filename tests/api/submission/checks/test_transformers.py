@@ -1,7 +1,5 @@
 """Jobs that models of the transformer families cannot do are refused before anything is stored."""
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,52 +7,15 @@ import pytest
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
-from shared.catalog.catalog import read_catalog
 from shared.errors import InvalidRequest
 from shared.jobs.spec import JobSpec
 from tests.api.services import base64_of, image_file, resolved, safetensors
-
-MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "flux": ("FluxTransformer2DModel", {"guidance_embeds": True}, {"use_dynamic_shifting": True}),
-    "sd3": ("SD3Transformer2DModel", {"num_attention_heads": 24}, {"shift": 3.0}),
-    "qwen": ("QwenImageTransformer2DModel", {}, {"use_dynamic_shifting": True}),
-    "z": ("ZImageTransformer2DModel", {}, {"shift": 3.0}),
-}
-CONTROLNETS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "flux-5-10": ("flux", "FluxControlNetModel", {"num_layers": 5, "num_single_layers": 10}),
-    "flux-6-0": ("flux", "FluxControlNetModel", {"num_layers": 6, "num_single_layers": 0}),
-    "flux-union": ("flux", "FluxControlNetModel", {"num_layers": 5, "num_single_layers": 10, "num_mode": 10}),
-    "flux-narrow": ("flux", "FluxControlNetModel", {"num_attention_heads": 12}),
-    "qwen-net": ("qwen", "QwenImageControlNetModel", {"num_layers": 5}),
-    "qwen-other": ("qwen", "QwenImageControlNetModel", {"num_layers": 5}),
-    "qwen-for-flux": ("flux", "QwenImageControlNetModel", {"num_layers": 5}),
-    "sd3-mask": ("sd3", "SD3ControlNetModel", {"num_attention_heads": 24, "extra_conditioning_channels": 1}),
-    "z-net": ("z", "ZImageControlNetModel", {"control_layers_places": [0, 5], "control_in_dim": 16}),
-}
+from tests.api.transformer_catalog import MODELS, with_transformers
 
 
 @pytest.fixture
 def transformers(services: Services, tmp_path: Path) -> Services:
-    """A catalog of configs: nothing else is read before a job is accepted."""
-
-    def write(path: str, config: dict[str, Any]) -> None:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(json.dumps(config))
-
-    lines = ['default_model = "flux"']
-    for name, (kind, config, scheduler) in MODELS.items():
-        write(f"{name}/model_index.json", {})
-        write(f"{name}/transformer/config.json", {"_class_name": kind, **config})
-        write(f"{name}/vae/config.json", {"block_out_channels": [128, 256, 512, 512]})
-        write(f"{name}/scheduler/scheduler_config.json", scheduler)
-        lines += [f"[models.{name}]", f'source = "{name}"']
-    for name, (model, kind, config) in CONTROLNETS.items():
-        write(f"nets/{name}/config.json", {"_class_name": kind, **config})
-        lines += [f"[controlnets.{name}]", f'source = "nets/{name}"', f'model = "{model}"']
-    path = tmp_path / "catalog.toml"
-    path.write_text("\n".join(lines))
-    settings = services.settings.model_copy(update={"catalog": path})
-    return replace(services, catalog=read_catalog(path), settings=settings)
+    return with_transformers(services, tmp_path)
 
 
 def job(services: Services, *controlnets: str, **fields: Any) -> JobSpec:
@@ -79,6 +40,7 @@ def test_a_job_has_the_defaults_of_its_models_family(transformers: Services, mod
 
 LARGE = base64_of(image_file((1552, 64)))
 IMAGE = {"image": base64_of(image_file((96, 96)))}
+MASKED = {**IMAGE, "mask_image": IMAGE["image"]}
 
 
 @pytest.mark.parametrize(
@@ -89,11 +51,15 @@ IMAGE = {"image": base64_of(image_file((96, 96)))}
         (["qwen-net"], {}, "controlnets.0.name", ["was trained for model 'qwen', not for 'flux'"]),
         (["flux-6-0", "flux-5-10"], {}, "controlnets.1.name", ["5/10 residuals", "6/0 residuals"]),
         (["flux-5-10", "flux-6-0"], {}, "controlnets.1.name", ["one job cannot have both"]),
+        (["flux-guided", "flux-5-10"], {}, "controlnets.1.name", ["5/10 residuals, with guidance"]),
+        (["flux-5-10", "flux-guided"], {}, "controlnets.1.name", ["one job cannot have both"]),
         (["flux-union"], {}, "controlnets.0.control_mode", ["0 to 9"]),
         (["qwen-net", "qwen-other"], {"model": "qwen"}, "controlnets", ["qwen-net, qwen-other"]),
         (["z-net", "z-net"], {"model": "z"}, "controlnets", ["at most 1"]),
         (["sd3-mask"], {"model": "sd3"}, "controlnets.0.name", ["trained to inpaint", "not served"]),
         (["z-net"], {"model": "z", **IMAGE}, "controlnets", ["from texts alone"]),
+        (["z-net"], {"model": "z", **MASKED}, "controlnets.0.name", ["'z-net' was not trained to inpaint"]),
+        (["z-mask"], {"model": "z", **MASKED, "strength": 0.8}, "strength", ["strength is 1"]),
         ([], {"model": "sd3", "width": 1024, "height": 1552}, "height", ["1552", "the limit is 1536"]),
         ([], {"model": "sd3", "image": LARGE}, "image", ["1552 x 64", "1536"]),
         ([], {"width": 1000}, "width", ["multiple of 16"]),
@@ -145,6 +111,9 @@ def test_what_a_model_of_the_family_cannot_do_is_refused_by_name(
         ([], {"latent_parallelism": "on", "lora_loading": {"mode": "exact"}}, 28),
         ([], {"model": "sd3", "shift": 5.0, "scheduler": "flow_match_heun"}, 28),
         ([], {"model": "z", "num_inference_steps": 8, "strength": 0.1, **IMAGE}, 8),
+        ([], {"model": "z", "strength": 0.5, **MASKED}, 50),
+        (["z-mask"], {"model": "z", **MASKED}, 50),
+        (["z-mask"], {"model": "z", "strength": 1.0, **MASKED}, 50),
     ],
 )
 def test_what_it_can_do_is_accepted(

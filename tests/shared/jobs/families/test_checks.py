@@ -1,19 +1,21 @@
 """What a job may ask of each family; the rules are those of diffusers' pipelines."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import diffusers
 import pytest
 
 from shared.errors import InvalidRequest
-from shared.families.base import FamilyFacts, Mode
+from shared.families.base import Config, FamilyFacts, Mode
 from shared.families.flux import FLUX
 from shared.families.qwen_image import QWEN_IMAGE
 from shared.families.sd3 import SD3
 from shared.families.unet import SD1, SDXL
 from shared.families.z_image import Z_IMAGE
-from shared.jobs.families.checks import AskedJob, check_job, mode_of
+from shared.jobs.families.asked_job import AskedJob, KnownModel, mode_of
+from shared.jobs.families.checks import check_job
 from shared.jobs.families.options import UNET_FIELDS, FamilyOptions
 from shared.jobs.options import JobOptions
 
@@ -25,22 +27,24 @@ def ask(
     mode: Mode = "text",
     *,
     has_controlnets: bool = False,
+    controlnets: Sequence[str] = (),
     scheduler: str = "",
+    scheduler_config: Config | None = None,
+    is_inpainting: bool = False,
     guidance_scale: float | None = None,
     sides: dict[str, int | None] | None = None,
     **options: Any,
 ) -> None:
     """Check a job of a model with the family's defaults."""
     asked = AskedJob(
-        model="m",
         options=JobOptions(prompt="a cat", **options),
         mode=mode,
-        has_controlnets=has_controlnets,
+        controlnets=controlnets or ["edge"] * has_controlnets,
         scheduler=scheduler or facts.defaults.scheduler,
         guidance_scale=facts.defaults.guidance_scale if guidance_scale is None else guidance_scale,
         sides=sides or {},
     )
-    check_job(asked, facts, facts.label)
+    check_job(asked, KnownModel("m", facts, facts.label, scheduler_config, is_inpainting))
 
 
 def refusal(*args: Any, **fields: Any) -> InvalidRequest:
@@ -224,6 +228,55 @@ def test_texts_and_sides_have_the_limits_of_the_pipeline(facts: FamilyFacts) -> 
         assert refusal(facts, max_sequence_length=1024).field == "max_sequence_length"
     assert refusal(facts, sides={"width": 1024, "height": 1000}).field == "height"
     assert refusal(facts, prompt_syntax="a1111").field == "prompt_syntax"
+
+
+@pytest.mark.parametrize(
+    ("field", "config", "words"),
+    [
+        ("shift", {"use_dynamic_shifting": True}, "shifts by the image's size: it has no static shift"),
+        ("mu", {"shift": 3.0}, "has a static shift: it takes no mu"),
+    ],
+)
+def test_a_shift_that_the_scheduler_would_ignore_is_refused(field: str, config: Config, words: str) -> None:
+    refused = refusal(SD3, scheduler_config=config, **{field: 1.0})
+    assert refused.field == field
+    assert words in str(refused)
+    ask(SD3, scheduler_config={"use_dynamic_shifting": field == "mu"}, **{field: 1.0})
+    ask(SD3, **{field: 1.0})  # the config is not known
+
+
+@pytest.mark.parametrize(
+    ("facts", "controlnets", "words"),
+    [
+        (Z_IMAGE, ["edge", "edge"], "Z-Image takes at most 1 of them, and the job has 2"),
+        (QWEN_IMAGE, ["edge", "depth"], "has one ControlNet, if with several images, and not depth, edge"),
+    ],
+)
+def test_more_controlnets_than_the_pipeline_takes_are_refused(
+    facts: FamilyFacts, controlnets: list[str], words: str
+) -> None:
+    refused = refusal(facts, controlnets=controlnets)
+    assert refused.field == "controlnets"
+    assert words in str(refused)
+    ask(facts, controlnets=controlnets[:1])
+    ask(FLUX, controlnets=controlnets)
+
+
+def test_what_a_mask_that_controlnets_see_marks_is_generated_wholly() -> None:
+    refused = refusal(Z_IMAGE, "mask", has_controlnets=True, strength=0.8)
+    assert refused.field == "strength"
+    assert "Z-Image generates all of what a mask marks: strength is 1" in str(refused)
+    ask(Z_IMAGE, "mask", has_controlnets=True, strength=1.0)
+    ask(Z_IMAGE, "mask", strength=0.8)
+    ask(FLUX, "mask", has_controlnets=True, strength=0.8)
+
+
+@pytest.mark.parametrize("mode", ["text", "image"])
+def test_a_model_that_was_trained_to_inpaint_needs_a_mask(mode: Mode) -> None:
+    refused = refusal(SD1, mode, is_inpainting=True)
+    assert refused.field == "mask_image"
+    assert "'m' was trained to inpaint: it needs an image and a mask_image" in str(refused)
+    ask(SD1, "mask", is_inpainting=True)
 
 
 def test_the_images_of_a_job_say_its_mode() -> None:
