@@ -30,7 +30,11 @@ COMMANDS = {
     "completion": "print the completion script of a shell",
 }
 #: Modules that lie elsewhere.
-MODULES = {"usage": "monitoring.usage", "watch": "monitoring.watch"}
+MODULES = {
+    "generate": "generation.generate",
+    "usage": "monitoring.usage",
+    "watch": "monitoring.watch",
+}
 INSTALL = "pip install -c infra/constraints.txt -e '.[cli]'"
 
 

@@ -9,6 +9,8 @@ import click
 from rich.console import Console
 
 from infra.cli.client import encode_image
+from infra.cli.generation.controlnet_options import OF_CONTROLNETS, controlnet_options, read_controlnets
+from infra.cli.generation.family_options import family_options
 from infra.cli.options import INPUT_FILE, OutputFile, api_option, connected
 from infra.cli.progress import run_with_progress
 from shared.catalog.schedulers import SCHEDULERS
@@ -16,28 +18,6 @@ from shared.image_files.formats import DEFAULT_QUALITY, OUTPUT_FORMATS, PNG
 from shared.settings import Settings
 from shared.tenants.tenant import PRIORITIES
 
-
-class Pair(click.ParamType[tuple[str, Any]]):
-    """``NAME=VALUE``; without ``=VALUE`` the value is ``default``, where there is one."""
-
-    def __init__(self, value_type: click.ParamType[Any], name: str, default: Any = None) -> None:
-        self.name = name
-        self._value_type = value_type
-        self._default = default
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, Any]:
-        """The pair; fails with a usage error."""
-        name, equals, text = str(value).partition("=")
-        if not name or (not equals and self._default is None):
-            self.fail(f"{value!r} is not {self.name}", param, ctx)
-        return name, self._value_type.convert(text, param, ctx) if equals else self._default
-
-
-LORA = Pair(click.FLOAT, "NAME[=SCALE]", 1.0)
-CONTROL, CONTROL_SCALE = Pair(INPUT_FILE, "NAME=FILE"), Pair(click.FLOAT, "NAME=SCALE")
-PREPROCESSOR = Pair(click.STRING, "NAME=PREPROCESSOR")
 #: What a file's name says of its format; no other name does.
 _ENDINGS = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
@@ -45,31 +25,7 @@ _ENDINGS = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 @click.command()
 @click.argument("prompt")
 @click.option("-o", "--out", type=OutputFile(), metavar="FILE", help="Image to write.")
-@click.option("--lora", "loras", type=LORA, multiple=True, metavar="NAME[=SCALE]", help="A LoRA. Repeatable.")
-@click.option(
-    "--control",
-    "controls",
-    type=CONTROL,
-    multiple=True,
-    metavar="NAME=FILE",
-    help="A ControlNet and its image. Repeatable.",
-)
-@click.option(
-    "--control-scale",
-    "control_scales",
-    type=CONTROL_SCALE,
-    multiple=True,
-    metavar="NAME=SCALE",
-    help="The strength of a ControlNet; else 1.",
-)
-@click.option(
-    "--preprocessor",
-    "preprocessors",
-    type=PREPROCESSOR,
-    multiple=True,
-    metavar="NAME=PREPROCESSOR",
-    help="What makes the ControlNet's input from its image, for example canny; else the image itself.",
-)
+@controlnet_options
 @click.option("--image", type=INPUT_FILE, help="Image to image: the image to start from.")
 @click.option("--mask-image", type=INPUT_FILE, help="Inpainting: white where the image is to change.")
 @click.option("--strength", type=click.FloatRange(0, 1), help="How much of --image may change.")
@@ -120,6 +76,7 @@ _ENDINGS = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
     metavar="SECONDS",
     help="Refuse the job if it cannot be done so soon, and fail it if it is not.",
 )
+@family_options
 @click.option("--dry-run", is_flag=True, help="Print when the job would be done, and generate nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the job, or its estimate, as JSON.")
 @api_option
@@ -153,25 +110,19 @@ def _request(
     *,
     loras: Sequence[tuple[str, float]],
     controls: Sequence[tuple[str, Path]],
-    control_scales: Sequence[tuple[str, float]],
-    preprocessors: Sequence[tuple[str, str]],
     image: Path | None,
     mask_image: Path | None,
     lora_loading: str | None,
     **fields: Any,
 ) -> dict[str, Any]:
     """The body of ``POST /v1/jobs``: what was given, and nothing else."""
+    of_controlnets = {field: fields.pop(field) for field, _, _ in OF_CONTROLNETS.values()}
     request = {name: value for name, value in fields.items() if value is not None}
     for name, path in (("image", image), ("mask_image", mask_image)):
         if path is not None:
             request[name] = encode_image(path)
     request["loras"] = [{"name": name, "scale": scale} for name, scale in loras]
-    request["controlnets"] = [
-        _controlnet(name, path, dict(control_scales), dict(preprocessors)) for name, path in controls
-    ]
-    unknown = sorted({name for name, _ in (*control_scales, *preprocessors)} - {name for name, _ in controls})
-    if unknown:
-        raise click.UsageError(f"no --control names {', '.join(unknown)}")
+    request["controlnets"] = read_controlnets(controls, of_controlnets)
     if lora_loading is not None:
         request["lora_loading"] = {"mode": lora_loading}
     return request
@@ -184,14 +135,3 @@ def _describe(estimate: Mapping[str, Any]) -> str:
         return f"{place}; no worker serves the model"
     half, most = estimate["eta_s"], estimate["eta_p90_s"]
     return f"{place}; half of such jobs are done within {half:g} s, nine of ten within {most:g} s"
-
-
-def _controlnet(
-    name: str, path: Path, scales: Mapping[str, float], preprocessors: Mapping[str, str]
-) -> dict[str, Any]:
-    control: dict[str, Any] = {"name": name, "image": encode_image(path)}
-    if name in scales:
-        control["conditioning_scale"] = scales[name]
-    if name in preprocessors:
-        control["preprocessor"] = preprocessors[name]
-    return control

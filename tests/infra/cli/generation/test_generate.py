@@ -101,12 +101,19 @@ def test_loras_and_controlnets_are_pairs(tmp_path: Path) -> None:
             api,
             *["a red apple", "--lora", "twemoji", "--lora", "outline=0.5"],
             *["--control", f"edge={control}", "--control-scale", "edge=0.7", "--preprocessor", "edge=canny"],
+            *["--control-mode", "edge=2"],
             *["-o", str(tmp_path / "apple.png")],
         )
     assert request["loras"] == [{"name": "twemoji", "scale": 1.0}, {"name": "outline", "scale": 0.5}]
     image = base64.b64encode(b"control").decode()
     assert request["controlnets"] == [
-        {"name": "edge", "image": image, "conditioning_scale": 0.7, "preprocessor": "canny"}
+        {
+            "name": "edge",
+            "image": image,
+            "conditioning_scale": 0.7,
+            "preprocessor": "canny",
+            "control_mode": 2,
+        }
     ]
 
 
@@ -170,6 +177,8 @@ def test_a_job_that_fails_exits_with_1_and_says_why(capsys: pytest.CaptureFixtur
         (["--control", "edge"], "NAME=FILE"),
         (["--control", "edge=gone.png"], "'gone.png' does not exist"),
         (["--control-scale", "edge=1"], "no --control names edge"),
+        (["--control-mode", "edge=2"], "no --control names edge"),
+        (["--control-mode", "edge=x"], "'x' is not a valid integer"),
         (["--strength", "2"], "0<=x<=1"),
         (["--priority", "urgent"], "'interactive', 'normal', 'batch'"),
         (["--deadline", "0"], "x>0"),
