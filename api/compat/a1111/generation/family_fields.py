@@ -2,8 +2,8 @@
 
 Its ``cfg_scale`` guides by an unconditional branch, as ``true_cfg_scale`` does here, and
 ``distilled_cfg_scale`` is the scale that a model was taught to follow. Where no pipeline has such a branch,
-as in jobs of Flux from an image with ControlNets, ``cfg_scale``, which all clients send, is left out. Source:
-lllyasviel/stable-diffusion-webui-forge, ``modules/processing.py``.
+as in jobs of Flux from an image with ControlNets, ``cfg_scale``, which all clients send, is left out with a
+warning. Source: lllyasviel/stable-diffusion-webui-forge, ``modules/processing.py``.
 """
 
 from typing import Any
@@ -41,10 +41,27 @@ def guidance_fields(
         scale = default_scale if fields.cfg_scale is None else fields.cfg_scale
         is_guided = scale > facts.guidance_begins_above
         return {"guidance_scale": fields.cfg_scale, "negative_prompt": negative if is_guided else None}
-    takes_scale = "true_cfg_scale" in facts.fields_in(_mode(fields), has_controlnets=has_controlnets)
     scale = facts.true_cfg_scale if fields.cfg_scale is None else fields.cfg_scale
+    takes_scale = _takes_scale(fields, facts, has_controlnets=has_controlnets)
     guided = {"true_cfg_scale": fields.cfg_scale, "negative_prompt": fields.negative_prompt}
     return {"guidance_scale": fields.distilled_cfg_scale, **(guided if takes_scale and scale > 1 else {})}
+
+
+def guidance_warnings(
+    fields: Txt2ImgFields, facts: FamilyFacts | None, *, has_controlnets: bool
+) -> list[str]:
+    """Warns of a scale that `guidance_fields` leaves out, and of the negative prompt that goes with it."""
+    if facts is None or facts.guidance_begins_above is not None or (fields.cfg_scale or 1) <= 1:
+        return []
+    if _takes_scale(fields, facts, has_controlnets=has_controlnets):
+        return []
+    left_out = "cfg_scale and negative_prompt are" if fields.negative_prompt else "cfg_scale is"
+    with_controlnets = " with ControlNets" if has_controlnets else ""
+    return [f"{left_out} ignored: {facts.label} has no unconditional branch in this mode{with_controlnets}"]
+
+
+def _takes_scale(fields: Txt2ImgFields, facts: FamilyFacts, *, has_controlnets: bool) -> bool:
+    return "true_cfg_scale" in facts.fields_in(_mode(fields), has_controlnets=has_controlnets)
 
 
 def _mode(fields: Txt2ImgFields) -> Mode:

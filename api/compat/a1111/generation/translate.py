@@ -7,7 +7,7 @@ from typing import Any
 
 from api.compat.a1111.errors import note_units
 from api.compat.a1111.generation.controlnet_units import read_units
-from api.compat.a1111.generation.family_fields import guidance_fields, prompt_fields
+from api.compat.a1111.generation.family_fields import guidance_fields, guidance_warnings, prompt_fields
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields, known_fields
 from api.compat.a1111.generation.images.init_image import InitImage, read_init_image
 from api.compat.a1111.generation.images.resizing import Size
@@ -98,6 +98,7 @@ def _job_fields(
     names = fields.sampler_name, fields.sampler_index, fields.scheduler
     job["scheduler"] = find_scheduler(*names, facts) if is_chosen(*names) else None
     job |= _eta(fields, job["scheduler"] or model.scheduler)
+    warnings = [*warnings, *guidance_warnings(fields, facts, has_controlnets=has_controlnets)]
     return {name: value for name, value in job.items() if value is not None}, warnings
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.compat.a1111.generation.family_fields import guidance_fields, prompt_fields
+from api.compat.a1111.generation.family_fields import guidance_fields, guidance_warnings, prompt_fields
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
 from shared.errors import InvalidRequest
 from shared.families.base import FamilyFacts
@@ -45,12 +45,37 @@ def test_scales_mean_what_forge_means_by_them(
 def test_the_scale_that_clients_send_is_left_out_where_the_pipeline_has_no_second_forward() -> None:
     fields = Img2ImgFields(init_images=["a"], cfg_scale=7, negative_prompt="red")
 
-    def taken(has_controlnets: bool) -> Any:
+    def taken(*, has_controlnets: bool) -> Any:
         found = guidance_fields(fields, FLUX, 3.5, has_controlnets=has_controlnets)
         return found.get("true_cfg_scale"), found.get("negative_prompt")
 
     assert taken(has_controlnets=False) == (7, "red")
     assert taken(has_controlnets=True) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "fields", "has_controlnets", "warnings"),
+    [
+        (FLUX, {"cfg_scale": 7}, True, ["cfg_scale is ignored: Flux.1 has no unconditional branch"]),
+        (
+            FLUX,
+            {"cfg_scale": 7, "negative_prompt": "red"},
+            True,
+            ["cfg_scale and negative_prompt are ignored: Flux.1 has no unconditional branch"],
+        ),
+        (FLUX, {"cfg_scale": 7}, False, []),
+        (FLUX, {"cfg_scale": 1}, True, []),  # which asks for no guidance
+        (FLUX, {}, True, []),
+        (SD1, {"cfg_scale": 7}, True, []),
+        (None, {"cfg_scale": 7}, True, []),
+    ],
+)
+def test_a_scale_that_is_left_out_brings_a_warning(
+    facts: FamilyFacts | None, fields: dict[str, Any], has_controlnets: bool, warnings: list[str]
+) -> None:
+    call = Img2ImgFields(init_images=["a"], **fields)
+    found = guidance_warnings(call, facts, has_controlnets=has_controlnets)
+    assert [warning.partition(" in this mode")[0] for warning in found] == warnings
 
 
 def test_prompts_of_encoders_that_cannot_weigh_tokens_stand_as_they_are_but_for_tags() -> None:
