@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from shared.catalog.schedulers import SCHEDULERS
 from shared.families.base import FamilyFacts
 from shared.jobs.spec import JobSpec
 
@@ -39,6 +40,8 @@ def _is_guided(spec: JobSpec, facts: FamilyFacts | None) -> bool:
 
 
 def _count_steps(spec: JobSpec) -> int:
-    if spec.timesteps or spec.sigmas or spec.image is None or spec.strength is None:
-        return spec.num_inference_steps
-    return max(round(spec.num_inference_steps * spec.strength), 1)  # the last part of the steps is computed
+    """Of a job from an image the last part of the steps alone, whether it counts or places them."""
+    count, scheduler = spec.num_inference_steps, SCHEDULERS.get(spec.scheduler)
+    if spec.image is None or spec.strength is None or scheduler is None:
+        return count
+    return max(count - scheduler.skipped_steps(count, spec.strength), 1)

@@ -26,6 +26,29 @@ from tests.shared.jobs.records import spec
         ({"width": 64, "height": 32, "num_inference_steps": 1, "sigmas": [1.0]}, 2 * 64 * 32),  # a flow's
         ({"width": 64, "height": 32, "image": "0" * 64, "strength": 0.5}, 2 * 2 * 64 * 32),
         ({}, 4 * 2 * 512 * 512),
+        (
+            {
+                "width": 64,
+                "height": 32,
+                "image": "0" * 64,
+                "strength": 0.7,
+                "num_inference_steps": 3,
+                "timesteps": [900, 500, 100],
+            },
+            2 * 2 * 64 * 32,
+        ),
+        (
+            {
+                "width": 64,
+                "height": 32,
+                "image": "0" * 64,
+                "strength": 0.7,
+                "num_inference_steps": 3,
+                "sigmas": [1.0, 0.6, 0.3],
+                "scheduler": "flow_match_euler",
+            },
+            3 * 2 * 64 * 32,  # flow matching rounds up what is left
+        ),
     ],
 )
 def test_the_work_of_a_job_is_steps_times_rows_times_pixels(changes: dict[str, Any], units: int) -> None:
