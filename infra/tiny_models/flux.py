@@ -11,8 +11,8 @@ from diffusers import (
 
 from infra.tiny_models.text_encoders import clip_text_encoder, t5_encoder
 from infra.tiny_models.tokenizers import clip_tokenizer, t5_tokenizer
-from infra.tiny_models.vaes import CHANNELS, image_vae
-from infra.tiny_models.weights import randomize
+from infra.tiny_models.vaes import CHANNELS, flux_vae
+from infra.tiny_models.weights import randomize, without_progress_bar
 
 CLIP_WIDTH, T5_WIDTH = 16, 24
 _SIZE: dict[str, Any] = {
@@ -50,17 +50,17 @@ def make_flux(
     transformer = FluxTransformer2DModel(guidance_embeds=guidance_embeds, **size)
     shift = {"shift": 3.0, "use_dynamic_shifting": True} if guidance_embeds else {"shift": 1.0}
     tokenizer, tokenizer_2 = clip_tokenizer(), t5_tokenizer()
-    pipe = FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(**shift),
-        vae=image_vae(0.3611, 0.1159, seed),
-        text_encoder=clip_text_encoder(tokenizer, CLIP_WIDTH, seed=seed),
-        tokenizer=tokenizer,
-        text_encoder_2=t5_encoder(tokenizer_2, T5_WIDTH, seed),
-        tokenizer_2=tokenizer_2,
-        transformer=randomize(transformer, seed),
+    return without_progress_bar(
+        FluxPipeline(
+            scheduler=FlowMatchEulerDiscreteScheduler(**shift),
+            vae=flux_vae(seed),
+            text_encoder=clip_text_encoder(tokenizer, CLIP_WIDTH, seed=seed),
+            tokenizer=tokenizer,
+            text_encoder_2=t5_encoder(tokenizer_2, T5_WIDTH, seed),
+            tokenizer_2=tokenizer_2,
+            transformer=randomize(transformer, seed),
+        )
     )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def make_flux_controlnet(kind: FluxControlNetKind = "5/10", *, seed: int = 1, **options: Any) -> Any:

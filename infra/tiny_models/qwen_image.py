@@ -12,7 +12,7 @@ from diffusers import (
 from infra.tiny_models.text_encoders import qwen2_5_vl
 from infra.tiny_models.tokenizers import qwen_tokenizer
 from infra.tiny_models.vaes import CHANNELS, video_vae
-from infra.tiny_models.weights import randomize
+from infra.tiny_models.weights import randomize, without_progress_bar
 
 TEXT_WIDTH = 32
 _SIZE: dict[str, Any] = {
@@ -28,22 +28,22 @@ _SIZE: dict[str, Any] = {
 def make_qwen_image(*, layers: int = 6, seed: int = 0) -> Any:
     """A `QwenImagePipeline`; Qwen-Image has 60 layers."""
     tokenizer = qwen_tokenizer()
-    pipe = QwenImagePipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(
-            base_shift=0.5,
-            max_shift=0.9,
-            max_image_seq_len=8192,
-            shift=1.0,
-            shift_terminal=0.02,
-            use_dynamic_shifting=True,
-        ),
-        vae=video_vae(seed),
-        text_encoder=qwen2_5_vl(tokenizer, TEXT_WIDTH, seed),
-        tokenizer=tokenizer,
-        transformer=randomize(QwenImageTransformer2DModel(num_layers=layers, **_SIZE), seed),
+    return without_progress_bar(
+        QwenImagePipeline(
+            scheduler=FlowMatchEulerDiscreteScheduler(
+                base_shift=0.5,
+                max_shift=0.9,
+                max_image_seq_len=8192,
+                shift=1.0,
+                shift_terminal=0.02,
+                use_dynamic_shifting=True,
+            ),
+            vae=video_vae(seed),
+            text_encoder=qwen2_5_vl(tokenizer, TEXT_WIDTH, seed),
+            tokenizer=tokenizer,
+            transformer=randomize(QwenImageTransformer2DModel(num_layers=layers, **_SIZE), seed),
+        )
     )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def make_qwen_image_controlnet(*, layers: int = 2, seed: int = 1, **options: Any) -> Any:

@@ -12,7 +12,7 @@ from diffusers import (
 from infra.tiny_models.text_encoders import clip_text_encoder, t5_encoder
 from infra.tiny_models.tokenizers import clip_tokenizer, t5_tokenizer
 from infra.tiny_models.vaes import image_vae
-from infra.tiny_models.weights import randomize
+from infra.tiny_models.weights import randomize, without_progress_bar
 
 CLIP_WIDTH, T5_WIDTH = 16, 40
 #: diffusers' pipeline for masks takes no other number.
@@ -61,19 +61,19 @@ def make_sd3(
     )
     tokenizer, tokenizer_2 = clip_tokenizer(), clip_tokenizer()
     tokenizer_3 = t5_tokenizer() if with_t5 else None
-    pipe = StableDiffusion3Pipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=image_vae(1.5305, 0.0609, seed, channels=CHANNELS),
-        text_encoder=clip_text_encoder(tokenizer, CLIP_WIDTH, projected=True, seed=seed),
-        tokenizer=tokenizer,
-        text_encoder_2=clip_text_encoder(tokenizer_2, CLIP_WIDTH, projected=True, seed=seed + 1),
-        tokenizer_2=tokenizer_2,
-        text_encoder_3=t5_encoder(tokenizer_3, T5_WIDTH, seed) if with_t5 else None,
-        tokenizer_3=tokenizer_3,
-        transformer=randomize(transformer, seed),
+    return without_progress_bar(
+        StableDiffusion3Pipeline(
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+            vae=image_vae(1.5305, 0.0609, seed, channels=CHANNELS),
+            text_encoder=clip_text_encoder(tokenizer, CLIP_WIDTH, projected=True, seed=seed),
+            tokenizer=tokenizer,
+            text_encoder_2=clip_text_encoder(tokenizer_2, CLIP_WIDTH, projected=True, seed=seed + 1),
+            tokenizer_2=tokenizer_2,
+            text_encoder_3=t5_encoder(tokenizer_3, T5_WIDTH, seed) if with_t5 else None,
+            tokenizer_3=tokenizer_3,
+            transformer=randomize(transformer, seed),
+        )
     )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def make_sd3_controlnet(

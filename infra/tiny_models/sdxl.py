@@ -12,7 +12,7 @@ from diffusers import (
 from infra.tiny_models.text_encoders import clip_text_encoder
 from infra.tiny_models.tokenizers import clip_tokenizer
 from infra.tiny_models.vaes import CHANNELS, image_vae
-from infra.tiny_models.weights import randomize
+from infra.tiny_models.weights import randomize, without_progress_bar
 
 CLIP_WIDTH = 32
 
@@ -37,20 +37,20 @@ def make_sdxl(*, seed: int = 0) -> Any:
         projection_class_embeddings_input_dim=6 * 8 + CLIP_WIDTH,
     )
     tokenizer, tokenizer_2 = clip_tokenizer(), clip_tokenizer()
-    pipe = StableDiffusionXLPipeline(
-        scheduler=EulerDiscreteScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
-        ),
-        vae=image_vae(0.13025, None, seed),
-        text_encoder=clip_text_encoder(tokenizer, CLIP_WIDTH, seed=seed),
-        tokenizer=tokenizer,
-        text_encoder_2=clip_text_encoder(tokenizer_2, CLIP_WIDTH, projected=True, seed=seed + 1),
-        tokenizer_2=tokenizer_2,
-        unet=randomize(unet, seed),
-        add_watermarker=False,
+    return without_progress_bar(
+        StableDiffusionXLPipeline(
+            scheduler=EulerDiscreteScheduler(
+                beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+            ),
+            vae=image_vae(0.13025, None, seed),
+            text_encoder=clip_text_encoder(tokenizer, CLIP_WIDTH, seed=seed),
+            tokenizer=tokenizer,
+            text_encoder_2=clip_text_encoder(tokenizer_2, CLIP_WIDTH, projected=True, seed=seed + 1),
+            tokenizer_2=tokenizer_2,
+            unet=randomize(unet, seed),
+            add_watermarker=False,
+        )
     )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def make_sdxl_controlnet(unet: Any, *, seed: int = 1) -> Any:

@@ -20,12 +20,9 @@ from infra.tiny_models.weights import randomize
 def clip_text_encoder(tokenizer: Any, width: int, *, projected: bool = False, seed: int = 0) -> Any:
     """CLIP's text model; ``projected``: with a projection, to ``width``, as Stable Diffusion 3 has them."""
     config = CLIPTextConfig(
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_attention_heads=2,
+        **_size(width, tokenizer),
         num_hidden_layers=3,
         max_position_embeddings=32,
-        vocab_size=len(tokenizer),
         projection_dim=width,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -59,13 +56,10 @@ def qwen2_5_vl(tokenizer: Any, width: int, seed: int = 0) -> Any:
             ("video_token_id", "video_pad"),
         )
     }
-    layers = {"hidden_size": width, "intermediate_size": 2 * width}
     text = {
-        **layers,
+        **_size(width, tokenizer),
         "num_hidden_layers": 2,
-        "num_attention_heads": 2,
         "num_key_value_heads": 1,
-        "vocab_size": len(tokenizer),
         "max_position_embeddings": 4096,
         "rope_parameters": {
             "rope_type": "default",
@@ -75,6 +69,7 @@ def qwen2_5_vl(tokenizer: Any, width: int, seed: int = 0) -> Any:
         "bos_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
+    layers = {"hidden_size": width, "intermediate_size": 2 * width}
     vision = {**layers, "depth": 1, "num_heads": 2, "out_hidden_size": width, "fullatt_block_indexes": [0]}
     config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False, **ids)
     return randomize(Qwen2_5_VLForConditionalGeneration(config), seed)
@@ -83,15 +78,22 @@ def qwen2_5_vl(tokenizer: Any, width: int, seed: int = 0) -> Any:
 def qwen3(tokenizer: Any, width: int, seed: int = 0) -> Any:
     """Z-Image's: it uses what goes into the last layer."""
     config = Qwen3Config(
-        hidden_size=width,
-        intermediate_size=2 * width,
+        **_size(width, tokenizer),
         num_hidden_layers=3,
-        num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=8,
-        vocab_size=len(tokenizer),
         max_position_embeddings=4096,
         bos_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
     return randomize(Qwen3Model(config), seed)
+
+
+def _size(width: int, tokenizer: Any) -> dict[str, Any]:
+    """What configs of such models say of their layers."""
+    return {
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_attention_heads": 2,
+        "vocab_size": len(tokenizer),
+    }

@@ -12,7 +12,7 @@ CHANNELS = 4
 def image_vae(
     scaling_factor: float, shift_factor: float | None, seed: int = 0, *, channels: int = CHANNELS
 ) -> Any:
-    """Flux's, Stable Diffusion 3's and Z-Image's: latents are scaled and shifted; without a shift SDXL's."""
+    """Flux's and Stable Diffusion 3's: latents are scaled and shifted; without a shift SDXL's."""
     vae = AutoencoderKL(
         block_out_channels=(8,) * 4,
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -27,6 +27,11 @@ def image_vae(
         use_post_quant_conv=shift_factor is None,
     )
     return randomize(vae, seed)
+
+
+def flux_vae(seed: int = 0) -> Any:
+    """Flux's, which Z-Image has, too."""
+    return image_vae(0.3611, 0.1159, seed)
 
 
 def video_vae(seed: int = 0) -> Any:

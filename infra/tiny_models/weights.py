@@ -5,6 +5,12 @@ from typing import Any
 import torch
 
 
+def without_progress_bar(pipe: Any) -> Any:
+    """The pipeline, which writes nothing to the terminal."""
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
 def randomize(model: Any, seed: int, gain: float = 1.0) -> Any:
     """Fill every parameter from ``seed``, output layers that begin as zeros too; for inference only.
 

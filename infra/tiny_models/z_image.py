@@ -11,8 +11,8 @@ from diffusers import (
 
 from infra.tiny_models.text_encoders import qwen3
 from infra.tiny_models.tokenizers import qwen_tokenizer
-from infra.tiny_models.vaes import CHANNELS, image_vae
-from infra.tiny_models.weights import randomize
+from infra.tiny_models.vaes import CHANNELS, flux_vae
+from infra.tiny_models.weights import randomize, without_progress_bar
 
 TEXT_WIDTH = 24
 _SIZE: dict[str, Any] = {
@@ -59,15 +59,15 @@ def make_z_image(*, layers: int = 6, seed: int = 0) -> Any:
         axes_lens=[1024, 64, 64],
         **_SIZE,
     )
-    pipe = ZImagePipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=image_vae(0.3611, 0.1159, seed),
-        text_encoder=qwen3(tokenizer, TEXT_WIDTH, seed),
-        tokenizer=tokenizer,
-        transformer=randomize(transformer, seed),
+    return without_progress_bar(
+        ZImagePipeline(
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+            vae=flux_vae(seed),
+            text_encoder=qwen3(tokenizer, TEXT_WIDTH, seed),
+            tokenizer=tokenizer,
+            transformer=randomize(transformer, seed),
+        )
     )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def make_z_image_controlnet(kind: ZImageControlNetKind = "2.1", *, seed: int = 1, **options: Any) -> Any:

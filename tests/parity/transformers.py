@@ -6,6 +6,7 @@ from typing import Any
 
 from shared.catalog.schedulers import schedulers_of
 from shared.families import flux, qwen_image, sd3, z_image
+from shared.families.base import FamilyFacts
 from tests.parity.family import Axes, Family, Fields
 from tests.parity.images import CONTROL_IMAGE, IMAGE, MASKED
 from tests.parity.lora_forms import write_lora
@@ -143,46 +144,57 @@ _TEXT: dict[str, dict[str, float]] = {"text": {"text": 0.8}}
 _KOHYA: dict[str, dict[str, float]] = {"kohya": {"kohya": 0.8}}
 _COMFYUI: dict[str, dict[str, float]] = {"comfyui": {"comfyui": 0.8}}
 
-_AXES = partial(Axes, make_lora=write_lora)
-FLUX = _AXES(
-    name="flux",
+
+def _axes(
+    facts: FamilyFacts, guided_mode: str, with_images: str, make_controlnet: Callable[..., Any], **axes: Any
+) -> Axes:
+    """``guided_mode`` has an unconditional branch, or none, unlike "plain"; see `Axes` for the others."""
+    return Axes(
+        name=facts.name,
+        schedulers=schedulers_of(facts),
+        with_images=(with_images,),
+        guidance_modes=frozenset({"plain", guided_mode}),
+        make_controlnet=_maker(make_controlnet),
+        make_lora=write_lora,
+        **axes,
+    )
+
+
+FLUX = _axes(
+    flux.FLUX,
+    "true-cfg",
+    "flux-dev",
+    make_flux_controlnet,
     modes=_FLUX_MODES,
     controlnets=_FLUX_CONTROLNETS,
     loras={**_LORAS, **_TEXT, **_KOHYA},
-    schedulers=schedulers_of(flux.FLUX),
-    with_images=("flux-dev",),
-    guidance_modes=frozenset({"plain", "true-cfg"}),
-    make_controlnet=_maker(make_flux_controlnet),
 )
-SD3 = _AXES(
-    name="sd3",
+SD3 = _axes(
+    sd3.SD3,
+    "negative",
+    "sd3.5-medium",
+    make_sd3_controlnet,
     modes=_SD3_MODES,
     controlnets=_SD3_CONTROLNETS,
     loras={**_LORAS, **_TEXT},
-    schedulers=schedulers_of(sd3.SD3),
-    with_images=("sd3.5-medium",),
-    guidance_modes=frozenset({"plain", "negative"}),
-    make_controlnet=_maker(make_sd3_controlnet),
 )
-QWEN_IMAGE = _AXES(
-    name="qwen-image",
+QWEN_IMAGE = _axes(
+    qwen_image.QWEN_IMAGE,
+    "true-cfg",
+    "qwen-image",
+    make_qwen_image_controlnet,
     modes=_QWEN_MODES,
     controlnets={**_CONTROLNETS, **_RANGE},
     loras={**_LORAS, **_KOHYA, **_COMFYUI},
-    schedulers=schedulers_of(qwen_image.QWEN_IMAGE),
-    with_images=("qwen-image",),
-    guidance_modes=frozenset({"plain", "true-cfg"}),
-    make_controlnet=_maker(make_qwen_image_controlnet),
 )
-Z_IMAGE = _AXES(
-    name="z-image",
+Z_IMAGE = _axes(
+    z_image.Z_IMAGE,
+    "unguided",
+    "z-image",
+    make_z_image_controlnet,
     modes=_Z_IMAGE_MODES,
     controlnets=_Z_IMAGE_CONTROLNETS,
     loras={**_LORAS, **_KOHYA, **_COMFYUI},
-    schedulers=schedulers_of(z_image.Z_IMAGE),
-    with_images=("z-image",),
-    guidance_modes=frozenset({"plain", "unguided"}),
-    make_controlnet=_maker(make_z_image_controlnet),
 )
 
 #: Their models' own sizes are far larger.

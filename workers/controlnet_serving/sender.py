@@ -44,6 +44,11 @@ class QueuedResponse(NamedTuple):
         """Responses with the same destination are sent together."""
         return self.request.job_id, self.request.step_token, self.controlnet
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the residual."""
+        return 0 if self.residual is None else self.residual.nbytes
+
 
 class ResponseSender:
     """Sends the responses of one destination in the order in which they were queued."""
@@ -57,6 +62,7 @@ class ResponseSender:
         self._device = transport.device
         self._lease = lease
         self._queue: deque[QueuedResponse] = deque()
+        self._queued_bytes = 0  # of its residuals
         self._is_stopping = False
         self._changed = threading.Condition()
         self._thread = threading.Thread()
@@ -93,11 +99,11 @@ class ResponseSender:
         """Queue responses: those of one call are looked at together. Never waits; see `wait_for_room`."""
         with self._changed:
             self._queue += responses
+            self._queued_bytes += sum(response.nbytes for response in responses)
             self._changed.notify_all()
 
     def _has_room(self) -> bool:
-        waiting = sum(queued.residual.nbytes for queued in self._queue if queued.residual is not None)
-        return len(self._queue) < MAX_QUEUED and waiting < MAX_QUEUED_BYTES
+        return len(self._queue) < MAX_QUEUED and self._queued_bytes < MAX_QUEUED_BYTES
 
     def _run(self) -> None:
         while queued := self._take_queued():
@@ -119,6 +125,7 @@ class ResponseSender:
             timeout_s = self._lease.check_every_s if self._check_sent() else None
         with self._changed:
             taken = deque(self._queue.popleft() for _ in range(min(len(self._queue), MAX_TOGETHER)))
+            self._queued_bytes -= sum(queued.nbytes for queued in taken)
             self._changed.notify_all()
             return taken
 

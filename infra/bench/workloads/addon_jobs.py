@@ -47,6 +47,10 @@ class FinishedJob:
     job: dict[str, Any]
     pixels: NDArray[np.uint8]
 
+    def step_figures(self, path_s: float, steps: int) -> dict[str, float]:
+        """How long one of its ``steps`` took, and which share of that is the critical path of a step."""
+        return {"step_s": self.loop_s / steps, "bound_share": path_s * steps / self.loop_s}
+
 
 class Addons:
     """Generates one workload's jobs in a running fleet."""
