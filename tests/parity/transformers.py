@@ -29,7 +29,7 @@ _MODES: dict[str, Fields] = {
     "batch": {"num_images": 3},
     "uneven": {"width": 80, "height": 48},
     "odd-side": {"width": 72},
-    "long": {"prompt": "a red cat on a blue background " * 10},
+    "long": {"prompt": "a red cat on a blue background " * 10, "max_sequence_length": None},
     "few-tokens": {"max_sequence_length": 4},
     "seeds": {"seeds": [5, 3, 5], "seed": None},
     "shift": {"shift": 1.7, "scheduler": "flow_match_euler"},
@@ -199,16 +199,18 @@ Z_IMAGE = _axes(
 
 #: Their models' own sizes are far larger.
 _SIZE: Fields = {"width": 64, "height": 64}
+#: A T5 fills texts up to as many tokens, by default to 512 or 256, which would take most of a row's time.
+_T5_BODY: Fields = {**_SIZE, "max_sequence_length": 64}
 _QWEN_BODY: Fields = {**_SIZE, "guidance_scale": 1.0}
 FAMILIES: dict[str, Family] = {
-    "flux-dev": Family("flux-dev", make_flux, FLUX, body=_SIZE),
-    "flux-schnell": Family("flux-schnell", partial(make_flux, guidance_embeds=False), FLUX, body=_SIZE),
-    "flux-bfloat16": Family("flux-dev", make_flux, FLUX, dtype="bfloat16", body=_SIZE),
-    "sd3": Family("sd3", partial(make_sd3, qk_norm=False), SD3, body=_SIZE),
-    "sd3.5-medium": Family("sd3.5-medium", partial(make_sd3, dual_attention=True), SD3, body=_SIZE),
-    "sd3.5-large": Family("sd3.5-large", make_sd3, SD3, body=_SIZE),
-    "sd3-without-t5": Family("sd3", partial(make_sd3, with_t5=False), SD3, body=_SIZE),
-    "sd3-float16": Family("sd3.5-large", make_sd3, SD3, dtype="float16", body=_SIZE),
+    "flux-dev": Family("flux-dev", make_flux, FLUX, body=_T5_BODY),
+    "flux-schnell": Family("flux-schnell", partial(make_flux, guidance_embeds=False), FLUX, body=_T5_BODY),
+    "flux-bfloat16": Family("flux-dev", make_flux, FLUX, dtype="bfloat16", body=_T5_BODY),
+    "sd3": Family("sd3", partial(make_sd3, qk_norm=False), SD3, body=_T5_BODY),
+    "sd3.5-medium": Family("sd3.5-medium", partial(make_sd3, dual_attention=True), SD3, body=_T5_BODY),
+    "sd3.5-large": Family("sd3.5-large", make_sd3, SD3, body=_T5_BODY),
+    "sd3-without-t5": Family("sd3", partial(make_sd3, with_t5=False), SD3, body=_T5_BODY),
+    "sd3-float16": Family("sd3.5-large", make_sd3, SD3, dtype="float16", body=_T5_BODY),
     "qwen-image": Family("qwen-image", make_qwen_image, QWEN_IMAGE, body=_QWEN_BODY),
     "qwen-image-bfloat16": Family(
         "qwen-image", make_qwen_image, QWEN_IMAGE, dtype="bfloat16", body=_QWEN_BODY
