@@ -11,6 +11,7 @@ from PIL import Image
 from shared.catalog.schedulers import schedulers_of
 from shared.errors import ControlNetFailed
 from shared.families.flux import FLUX
+from tests.workers.families.dtypes import in_turn
 from tests.workers.families.flux.peer import theirs
 from tests.workers.families.transformer.world import TransformerWorld
 
@@ -22,7 +23,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "scale": {"guidance_scale": 1.0},
     "schnell": {"model": "schnell", "guidance_scale": 0.0, "num_inference_steps": 2},
     "batch": {"num_images": 2},
-    "second prompt": {"prompt_2": "a green fish in the sky", "max_sequence_length": 64},
+    "second prompt": {"prompt_2": "a green fish in the sky"},
+    "as many tokens as usual": {"max_sequence_length": None},
     "true guidance": GUIDED,
     "true guidance of two texts each": {**GUIDED, "negative_prompt_2": "a tree", "num_images": 2},
     "empty negative prompt": {**GUIDED, "negative_prompt": ""},
@@ -51,15 +53,13 @@ def test_a_text_becomes_what_diffusers_makes_of_it(world: TransformerWorld, case
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 
 
-@pytest.mark.parametrize("guided", [{}, GUIDED], ids=["plain", "true guidance"])
-@pytest.mark.parametrize("case", CONTROLLED)
-def test_controlnets_guide_it_as_in_diffusers(
-    world: TransformerWorld, case: str, guided: dict[str, Any]
-) -> None:
-    spec = world.spec(controlnets=controls(world, CONTROLLED[case]), **guided)
+@pytest.mark.parametrize("number", range(len(CONTROLLED)), ids=list(CONTROLLED))
+def test_controlnets_guide_it_as_in_diffusers(world: TransformerWorld, number: int) -> None:
+    named, guided = [*CONTROLLED.values()][number], in_turn(world.dtype, [{}, GUIDED], number)
+    spec = world.spec(controlnets=controls(world, named), **guided)
     ours = world.ours(spec)
     assert ours.has_bits_of(theirs(world, spec))
-    assert not ours.has_bits_of(world.ours(spec.model_copy(update={"controlnets": []})))
+    assert not ours.has_bits_of(world.without_controlnets(spec))
 
 
 def test_a_controlnet_for_dev_guides_schnell_as_in_diffusers(world: TransformerWorld) -> None:
@@ -67,23 +67,23 @@ def test_a_controlnet_for_dev_guides_schnell_as_in_diffusers(world: TransformerW
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 
 
-@pytest.mark.parametrize("changes", [{}, {"num_images": 2}, GUIDED, {"strength": 1.0}], ids=str)
-@pytest.mark.parametrize("mode", ["image", "mask"])
-def test_an_image_and_a_mask_are_taken_as_in_diffusers(
-    world: TransformerWorld, mode: str, changes: dict[str, Any]
-) -> None:
-    begins = world.image() if mode == "image" else world.mask()
-    spec = world.spec(**{"num_inference_steps": 4, **begins, **changes})
+FROM_IMAGES: list[dict[str, Any]] = [{}, {"num_images": 2}, GUIDED, {"strength": 1.0}]
+
+
+@pytest.mark.parametrize("number", range(len(FROM_IMAGES)), ids=map(str, FROM_IMAGES))
+def test_an_image_and_a_mask_are_taken_as_in_diffusers(world: TransformerWorld, number: int) -> None:
+    begins = in_turn(world.dtype, [world.image, world.mask], number)()
+    spec = world.spec(**{"num_inference_steps": 4, **begins, **FROM_IMAGES[number]})
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 
 
-@pytest.mark.parametrize("case", ["both kinds of blocks", "pixels", "two nets", "union"])
-@pytest.mark.parametrize("mode", ["image", "mask"])
-def test_controlnets_guide_jobs_from_images_as_in_diffusers(
-    world: TransformerWorld, mode: str, case: str
-) -> None:
-    begins = world.image() if mode == "image" else world.mask()
-    named = CONTROLLED[case]
+GUIDING_IMAGES = ["both kinds of blocks", "pixels", "two nets", "union"]
+
+
+@pytest.mark.parametrize("number", range(len(GUIDING_IMAGES)), ids=GUIDING_IMAGES)
+def test_controlnets_guide_jobs_from_images_as_in_diffusers(world: TransformerWorld, number: int) -> None:
+    begins = in_turn(world.dtype, [world.image, world.mask], number)()
+    named = CONTROLLED[GUIDING_IMAGES[number]]
     spec = world.spec(num_inference_steps=4, controlnets=controls(world, named), **begins)
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 

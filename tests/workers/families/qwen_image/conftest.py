@@ -7,10 +7,11 @@ import torch
 
 from shared.settings import Settings
 from tests.tiny_transformers import make_qwen_image, make_qwen_image_controlnet
+from tests.workers.families.dtypes import DTYPES
 from tests.workers.families.transformer.world import TransformerWorld, make_world
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+@pytest.fixture(scope="module", params=DTYPES)
 def world(
     request: pytest.FixtureRequest, servers: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TransformerWorld]:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from tests.workers.families.dtypes import in_turn
 from tests.workers.families.qwen_image.peer import theirs
 from tests.workers.families.transformer.two_workers import two_workers
 from tests.workers.families.transformer.world import TransformerWorld
@@ -37,25 +38,24 @@ def test_a_text_becomes_what_diffusers_makes_of_it(world: TransformerWorld, case
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 
 
-@pytest.mark.parametrize("changes", [{}, {**GUIDED, "num_images": 2}], ids=["plain", "guided batch"])
-@pytest.mark.parametrize("case", CONTROLLED)
-def test_controlnets_guide_it_as_in_diffusers(
-    world: TransformerWorld, case: str, changes: dict[str, Any]
-) -> None:
-    control_nets = [world.control(name, **options) for name, options in CONTROLLED[case]]
+@pytest.mark.parametrize("number", range(len(CONTROLLED)), ids=list(CONTROLLED))
+def test_controlnets_guide_it_as_in_diffusers(world: TransformerWorld, number: int) -> None:
+    named = [*CONTROLLED.values()][number]
+    control_nets = [world.control(name, **options) for name, options in named]
+    changes = in_turn(world.dtype, [{}, {**GUIDED, "num_images": 2}], number)
     spec = world.spec(controlnets=control_nets, **changes)
     ours = world.ours(spec)
     assert ours.has_bits_of(theirs(world, spec))
-    assert not ours.has_bits_of(world.ours(spec.model_copy(update={"controlnets": []})))
+    assert not ours.has_bits_of(world.without_controlnets(spec))
 
 
-@pytest.mark.parametrize("changes", [{}, {"num_images": 2}, GUIDED, {"strength": 1.0}], ids=str)
-@pytest.mark.parametrize("mode", ["image", "mask"])
-def test_an_image_and_a_mask_are_taken_as_in_diffusers(
-    world: TransformerWorld, mode: str, changes: dict[str, Any]
-) -> None:
-    begins = world.image() if mode == "image" else world.mask()
-    spec = world.spec(**{"num_inference_steps": 4, **begins, **changes})
+FROM_IMAGES: list[dict[str, Any]] = [{}, {"num_images": 2}, GUIDED, {"strength": 1.0}]
+
+
+@pytest.mark.parametrize("number", range(len(FROM_IMAGES)), ids=map(str, FROM_IMAGES))
+def test_an_image_and_a_mask_are_taken_as_in_diffusers(world: TransformerWorld, number: int) -> None:
+    begins = in_turn(world.dtype, [world.image, world.mask], number)()
+    spec = world.spec(**{"num_inference_steps": 4, **begins, **FROM_IMAGES[number]})
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from shared.catalog.schedulers import schedulers_of
 from shared.errors import ControlNetFailed, ModelFailed, SwiftError
 from shared.families.sd3 import SD3
+from tests.workers.families.dtypes import in_turn
 from tests.workers.families.sd3.peer import theirs
 from tests.workers.families.transformer.world import TransformerWorld
 
@@ -26,8 +27,8 @@ PLAIN: dict[str, dict[str, Any]] = {
         "negative_prompt": "a house",
         "negative_prompt_2": "a star",
         "negative_prompt_3": "rain",
-        "max_sequence_length": 64,
     },
+    "as many tokens as usual": {"max_sequence_length": None},
     "clip skip": {"clip_skip": 1},
     "large": {"model": "large", "num_images": 2},
     "without T5": {"model": "without-t5", "negative_prompt": "a house"},
@@ -69,16 +70,16 @@ def test_controlnets_guide_it_as_in_diffusers(world: TransformerWorld, case: str
     spec = world.spec(model=model, controlnets=controls(world, named), **JOBS[job])
     ours = world.ours(spec)
     assert ours.has_bits_of(theirs(world, spec))
-    assert not ours.has_bits_of(world.ours(spec.model_copy(update={"controlnets": []})))
+    assert not ours.has_bits_of(world.without_controlnets(spec))
 
 
-@pytest.mark.parametrize("changes", [{}, {"guidance_scale": 1.0}, {"strength": 1.0}], ids=str)
-@pytest.mark.parametrize("mode", ["image", "mask"])
-def test_an_image_and_a_mask_are_taken_as_in_diffusers(
-    world: TransformerWorld, mode: str, changes: dict[str, Any]
-) -> None:
-    begins = world.image() if mode == "image" else world.mask()
-    spec = world.spec(**{"num_inference_steps": 4, **begins, **changes})
+FROM_IMAGES: list[dict[str, Any]] = [{}, {"guidance_scale": 1.0}, {"strength": 1.0}]
+
+
+@pytest.mark.parametrize("number", range(len(FROM_IMAGES)), ids=map(str, FROM_IMAGES))
+def test_an_image_and_a_mask_are_taken_as_in_diffusers(world: TransformerWorld, number: int) -> None:
+    begins = in_turn(world.dtype, [world.image, world.mask], number)()
+    spec = world.spec(**{"num_inference_steps": 4, **begins, **FROM_IMAGES[number]})
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.workers.families.dtypes import in_turn
 from tests.workers.families.z_image.world import KINDS, World
 from workers.unet.cfg_parallel.policy import may_split
 
@@ -29,30 +30,31 @@ def test_images_from_text_are_diffusers_own(world: World, fields: dict[str, Any]
     assert world.ours(wanted).equals(world.theirs(wanted))
 
 
-@pytest.mark.parametrize("fields", [{}, {"guidance_scale": 0.0}, {"num_images": 2}], ids=str)
-@pytest.mark.parametrize("strength", [0.6, 1.0])
+FROM_IMAGES: list[dict[str, Any]] = [{}, {"guidance_scale": 0.0}, {"num_images": 2}]
+
+
+@pytest.mark.parametrize("number", range(len(FROM_IMAGES)), ids=map(str, FROM_IMAGES))
 @pytest.mark.parametrize("mask", [False, True])
-def test_images_from_images_are_diffusers_own(
-    world: World,
-    fields: dict[str, Any],
-    strength: float,
-    mask: bool,
-) -> None:
-    wanted = world.spec(strength=strength, **world.images(mask=mask), **fields)
+def test_images_from_images_are_diffusers_own(world: World, number: int, mask: bool) -> None:
+    strength = in_turn(world.dtype, [0.6, 1.0], number + mask)
+    wanted = world.spec(strength=strength, **world.images(mask=mask), **FROM_IMAGES[number])
     assert world.ours(wanted).equals(world.theirs(wanted))
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"guidance_scale": 0.0}, {"num_images": 2}, {"cfg_truncation": 0.4}], ids=str
+    "fields",
+    [[{}, {"guidance_scale": 0.0}], [{"num_images": 2}, {"cfg_truncation": 0.4}]],
+    ids=["guided or not", "two images or truncated"],
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_guided_by_a_controlnet_are_diffusers_own(
-    world: World, kind: str, fields: dict[str, Any]
+    world: World, kind: str, fields: list[dict[str, Any]]
 ) -> None:
-    wanted = world.spec(controlnets=[world.controlnet(kind)], **fields)
+    changes = in_turn(world.dtype, fields, KINDS.index(kind))
+    wanted = world.spec(controlnets=[world.controlnet(kind)], **changes)
     ours = world.ours(wanted)
     assert ours.equals(world.theirs(wanted))
-    assert not ours.equals(world.ours(world.spec(**fields)))
+    assert not ours.equals(world.without_controlnets(wanted))
 
 
 # For several images diffusers' pipeline fails: it has one mask, and the rest for each of them.

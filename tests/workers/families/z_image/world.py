@@ -24,6 +24,7 @@ from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
 from shared.settings import Settings
 from tests.workers.conftest import worker_maker
+from tests.workers.families.dtypes import DTYPES
 from tests.workers.unet.jobs import control, run, store_image
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
@@ -38,7 +39,6 @@ from workers.unet.worker import UNetWorker
 #: Of the images: their tokens are filled up to a multiple of 32.
 WIDTH, HEIGHT = 96, 64
 KINDS = ("1.0", "2.0", "2.1")
-DTYPES = ("float32", "bfloat16")
 
 
 def make_image(seed: int) -> Image.Image:
@@ -76,6 +76,8 @@ class World:
 
     dtype: str
     worker: UNetWorker
+    #: What `without_controlnets` has generated, by the job.
+    plain: dict[str, Generated] = dataclasses.field(default_factory=dict, compare=False)
 
     @cached_property
     def pipe(self) -> Any:
@@ -118,6 +120,14 @@ class World:
         assert job.status == "succeeded", job.error
         pngs = [self.worker.images.get(image.key) for image in job.images]
         return Generated([np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs], latents)
+
+    def without_controlnets(self, wanted: JobSpec) -> Generated:
+        """What a worker generates without the job's ControlNets, once for all equal jobs."""
+        plain = wanted.model_copy(update={"controlnets": []})
+        key = plain.model_dump_json()
+        if key not in self.plain:
+            self.plain[key] = self.ours(plain)
+        return self.plain[key]
 
     def theirs(self, wanted: JobSpec, loras: Sequence[Path] = ()) -> Generated:
         """What diffusers generates of the same parts, with LoRAs fused into a copy of them."""
