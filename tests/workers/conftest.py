@@ -16,9 +16,9 @@ from shared.redis_clients import control_redis, residual_servers
 from shared.registry.live_workers import LiveWorkersCache
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from shared.settings import Settings
-from shared.storage.object_store import Bucket
 from tests.left_threads import left_threads
 from tests.tiny_models import EMOJI, LAYOUTS, make_controlnet, make_pipeline
+from tests.workers.buckets import shared_bucket
 from workers.controlnet_serving.server import ControlNetServer
 from workers.devices.selection import find_device
 from workers.families.base import BaseModel
@@ -160,11 +160,11 @@ def worker_maker(
             facts_of=lambda model: None,
             serves=["emoji-sd", *LAYOUTS],
             served_controlnets=[] if serve_controlnets else list(served),
-            images=Bucket(settings, settings.image_bucket),
+            images=shared_bucket(settings, settings.image_bucket),
             loras=LoraCache(
                 folder / f"loras{next(COUNTER)}",
                 settings.lora_cache_bytes,
-                Bucket(settings, settings.lora_bucket),
+                shared_bucket(settings, settings.lora_bucket),
                 settings.lora_wait_s,
             ),
             lora_memory=LoraMemory(settings.lora_memory_bytes),

@@ -13,8 +13,8 @@ from PIL import Image
 from shared.jobs.record import Job
 from shared.jobs.spec import ControlNetSpec, JobSpec, LoraRef
 from shared.keys import LOCAL, control_key
-from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI
+from tests.workers.buckets import shared_bucket
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
@@ -44,7 +44,7 @@ def control(worker: UNetWorker, name: str = "edge", **changes: Any) -> ControlNe
 
 def upload(worker: UNetWorker, path: Path, scale: float = 1.0) -> LoraRef:
     name = f"{path.stem}-{uuid.uuid4().hex[:6]}"
-    bucket = Bucket(worker.settings, worker.settings.lora_bucket)
+    bucket = shared_bucket(worker.settings, worker.settings.lora_bucket)
     data = path.read_bytes()
     etag = bucket.put(f"{name}.safetensors", data, content_type="application/octet-stream")
     return LoraRef(name=name, etag=etag, size_bytes=len(data), scale=scale)
