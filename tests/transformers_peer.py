@@ -41,9 +41,10 @@ def generate_with_transformer(
     ):  # pipelines would sample its noise from the global generator
         peer.scheduler.step = partial(peer.scheduler.step, generator=options["generator"])
     known = inspect.signature(peer.__call__).parameters
-    torch.manual_seed(
-        wanted.image_seeds[0]
-    )  # SD3 samples the latents of control images from the global generator
+    if "control_mask" in known:  # of ControlNets that inpaint: there is no other image
+        options |= {"control_image": source_image(), "control_mask": mask_image()}
+    # From the global generator SD3 samples the latents of control images, and others those of masked images.
+    torch.manual_seed(wanted.image_seeds[0])
     images = peer(wanted.prompt, **{name: options[name] for name in options if name in known}).images
     return [np.asarray(image, dtype=np.int16) for image in images]
 

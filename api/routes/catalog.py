@@ -96,6 +96,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 name=name,
                 model=entry.models[0],
                 models=list(entry.models),
+                modes=_listed_modes(services.families.controlnet_modes(name)),
                 **_workers("controlnet", workers, name),
             )
             for name, entry in catalog.controlnets.items()
@@ -122,12 +123,16 @@ def _family(facts: FamilyFacts | None) -> dict[str, Any]:
         "family": facts and facts.name,
         "fields": facts and sorted(facts.fields),
         "prompt_syntaxes": facts and sorted(facts.prompt_syntaxes),
-        "modes": [mode for mode in get_args(Mode) if mode in modes],
-        "controlnet_modes": [mode for mode in get_args(Mode) if mode in controlnet_modes],
+        "modes": _listed_modes(modes),
+        "controlnet_modes": _listed_modes(controlnet_modes),
         "true_cfg_scale": facts.true_cfg_scale if facts and "true_cfg_scale" in facts.fields else None,
         "max_sequence_length": tokens and tokens.default,
         "schedulers": _schedulers(facts),
     }
+
+
+def _listed_modes(modes: frozenset[Mode] | None) -> list[Mode] | None:
+    return None if modes is None else [mode for mode in get_args(Mode) if mode in modes]
 
 
 def _schedulers(facts: FamilyFacts | None) -> list[str]:

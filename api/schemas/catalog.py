@@ -86,6 +86,10 @@ class ControlNetCatalogResponse(BaseModel):
     name: str
     model: str = Field(description="the first of `models`")
     models: list[str] = Field(description="base models that it fits")
+    modes: list[Mode] | None = Field(
+        description="what jobs begin from that it guides: of one that was trained to inpaint, an image and a"
+        " mask; null: not known until it is loaded"
+    )
     workers: list[str] = Field(
         description="live workers that serve it: ControlNet workers, and UNet workers that may load it"
     )

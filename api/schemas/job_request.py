@@ -68,7 +68,11 @@ class ControlNetRequest(RequestFields, ControlNetOptions):
     aliases = CONTROLNET_ALIASES
     meant = CONTROLNET_MEANT
 
-    image: ImageText = Field(description=IMAGE_DESCRIPTION)
+    image: ImageText | None = Field(
+        None,
+        description=f"the control image: {IMAGE_DESCRIPTION}. A ControlNet that was trained to inpaint has"
+        " none: it is shown the job's `image` and `mask_image`",
+    )
 
     @field_validator("preprocessor")
     @classmethod

@@ -12,6 +12,7 @@ from api.submission.images.reader import ImageReader
 from api.submission.lora_refs import find_ref
 from api.submission.source import Source
 from api.submission.validate import ValidRequest
+from shared.jobs.families.controlnet_masks import check_inpainted_images
 from shared.jobs.options import ControlNetOptions, fields_of
 from shared.jobs.spec import ControlNetSpec, JobSpec
 
@@ -48,17 +49,25 @@ def resolve(valid: ValidRequest, source: Source, services: Services, tenant: str
     if receipt is not None:  # no request has these in this meaning
         known["latent_parallelism"] = receipt.spec.latent_parallelism
         known["split_steps"] = receipt.spec.split_steps
-    known |= {"controlnets": _read_controlnets(request, source, reader), "loras": loras}
-    return ResolvedJob(draft.model_copy(update=known), reader.pngs, reader.warnings)
+    controlnets = _read_controlnets(request, source, reader, known.get("image"))
+    spec = draft.model_copy(update={**known, "controlnets": controlnets, "loras": loras})
+    check_inpainted_images(spec, [services.families.controlnet(one.name) for one in controlnets])
+    return ResolvedJob(spec, reader.pngs, reader.warnings)
 
 
-def _read_controlnets(request: JobRequest, source: Source, reader: ImageReader) -> list[ControlNetSpec]:
-    """Control images as they were sent. Control maps come from a receipt: a preprocessor of another version
-    could make others.
+def _read_controlnets(
+    request: JobRequest, source: Source, reader: ImageReader, image_of_job: str | None
+) -> list[ControlNetSpec]:
+    """Control images as they were sent, or the job's. Control maps come from a receipt: a preprocessor of
+    another version could make others.
     """
     specs = []
     for i, controlnet in enumerate(request.controlnets):
-        image = reader.read(controlnet.image, field=f"controlnets.{i}.image").sha256
+        if controlnet.image is None:
+            assert image_of_job is not None, "it was checked"
+            image = image_of_job
+        else:
+            image = reader.read(controlnet.image, field=f"controlnets.{i}.image").sha256
         control_map = source.receipt.spec.controlnets[i].control_map if source.receipt else None
         if control_map not in (None, image):
             reader.read_stored(control_map, field=f"controlnets.{i}.{source.map_field}")

@@ -1,6 +1,6 @@
-"""Qwen-Image at toy size, and its ControlNet."""
+"""Qwen-Image at toy size, and its kinds of ControlNet."""
 
-from typing import Any
+from typing import Any, Literal
 
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
@@ -15,6 +15,9 @@ from infra.tiny_models.vaes import CHANNELS, video_vae
 from infra.tiny_models.weights import randomize, without_progress_bar
 
 TEXT_WIDTH = 32
+#: "inpaint" takes a mask, a channel of each of a token's four latents.
+QwenImageControlNetKind = Literal["union", "inpaint"]
+_KINDS: dict[str, dict[str, Any]] = {"union": {}, "inpaint": {"extra_condition_channels": 4}}
 _SIZE: dict[str, Any] = {
     "in_channels": 4 * CHANNELS,
     "out_channels": CHANNELS,
@@ -46,6 +49,9 @@ def make_qwen_image(*, layers: int = 6, seed: int = 0) -> Any:
     )
 
 
-def make_qwen_image_controlnet(*, layers: int = 2, seed: int = 1, **options: Any) -> Any:
-    """A `QwenImageControlNetModel` whose output layers are not zero (InstantX's has 5 layers)."""
-    return randomize(QwenImageControlNetModel(**{**_SIZE, "num_layers": layers, **options}), seed)
+def make_qwen_image_controlnet(
+    kind: QwenImageControlNetKind = "union", *, layers: int = 2, seed: int = 1, **options: Any
+) -> Any:
+    """A `QwenImageControlNetModel` whose output layers are not zero (InstantX's union has 5 layers)."""
+    config = {**_SIZE, "num_layers": layers, **_KINDS[kind], **options}
+    return randomize(QwenImageControlNetModel(**config), seed)

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 and 3.5 at toy size, and both kinds of ControlNet."""
+"""Stable Diffusion 3 and 3.5 at toy size, and their kinds of ControlNet."""
 
 from typing import Any, Literal
 
@@ -31,10 +31,11 @@ _SIZE: dict[str, Any] = {
 }
 
 #: "medium": blocks like the base's, with text; "large": SD3.5 large's own kind, without text, and with the
-#: base's position embedding.
-SD3ControlNetKind = Literal["medium", "large"]
+#: base's position embedding; "inpaint": as "medium", and takes a mask.
+SD3ControlNetKind = Literal["medium", "large", "inpaint"]
 _KINDS: dict[str, dict[str, Any]] = {
     "medium": {},
+    "inpaint": {"extra_conditioning_channels": 1},
     "large": {
         "joint_attention_dim": None,
         "pos_embed_type": None,

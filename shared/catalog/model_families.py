@@ -10,7 +10,14 @@ from typing import Any
 
 from shared.catalog.controlnet_bases import Base, sharing_problem
 from shared.catalog.entries import HUB, Catalog, locate
-from shared.families.base import Config, ControlNetTraits, FamilyFacts, ModelSignature, incompatibility
+from shared.families.base import (
+    Config,
+    ControlNetTraits,
+    FamilyFacts,
+    Mode,
+    ModelSignature,
+    incompatibility,
+)
 from shared.families.registry import denoisers, families, family_of, family_of_controlnet
 
 
@@ -76,6 +83,12 @@ class ModelFamilies:
         config = self.controlnet_config(name)
         facts = None if config is None else family_of_controlnet(config)
         return None if config is None or facts is None else facts.controlnet_traits(config)
+
+    def controlnet_modes(self, name: str) -> frozenset[Mode] | None:
+        """What jobs may generate from that a ControlNet guides."""
+        config = self.controlnet_config(name)
+        facts = None if config is None else family_of_controlnet(config)
+        return None if config is None or facts is None else facts.modes_with(facts.controlnet_traits(config))
 
     def controlnet_config(self, name: str) -> dict[str, Any] | None:
         """The config of a ControlNet."""

@@ -45,9 +45,10 @@ class ControlNetTraits(NamedTuple):
     residuals: tuple[int, ...] = ()
     #: How the residuals spread over the base model's blocks, for people; only those of one are summed right.
     layout: str = ""
-    #: It was trained to inpaint: beside the control image it is shown a mask. Such are not served.
-    takes_mask: bool = False
-    #: It may be given a mask beside the control image (`FamilyFacts.masks_go_to_controlnets`).
+    #: It was trained to inpaint, and for nothing else: in place of a control image of its own it is shown the
+    #: job's image without what the mask marks, and the mask.
+    inpaints: bool = False
+    #: It may be given the job's mask (`FamilyFacts.masks_go_to_controlnets`).
     can_take_mask: bool = False
 
 
@@ -133,6 +134,8 @@ class FamilyFacts(ABC):
     controlnet_modes: frozenset[Mode] = MODES
     #: How many control images a job may have; None: as many as it likes.
     max_controlnets: int | None = None
+    #: The same of jobs whose mask is given to their ControlNets.
+    max_masked_controlnets: int | None = None
     #: Whether diffusers sums the residuals of different ControlNets.
     sums_controlnets: bool = True
     #: Whether a row of a forward is computed as if it were alone: else rows are neither split nor batched.
@@ -191,6 +194,18 @@ class FamilyFacts(ABC):
     def controlnet_traits(self, config: Config) -> ControlNetTraits:
         """What the config of a ControlNet says."""
         return ControlNetTraits(self.signature(config), residuals=self.control_plan(config, None).wanted)
+
+    def controlnet_problem(self, config: Config) -> str | None:
+        """Why a ControlNet of this config cannot be served, as a sentence; None: it can."""
+        return None
+
+    def modes_with(self, traits: ControlNetTraits) -> frozenset[Mode]:
+        """What jobs may generate from that a ControlNet with these traits guides."""
+        if traits.inpaints:
+            return self.controlnet_modes & {"mask"}
+        if self.masks_go_to_controlnets and not traits.can_take_mask:
+            return self.controlnet_modes - {"mask"}
+        return self.controlnet_modes
 
     def keeps_base_layer(self, controlnet: Config) -> bool:
         """Whether the ControlNet computes with a layer that is read from its first base model for good."""

@@ -15,6 +15,8 @@ from shared.families.transformer import (
 
 #: Blocks that a config without a number has.
 _LAYERS = 60
+#: Channels of the mask, of a token.
+_MASK = 4
 #: Latents of a side, unless a job says another size: of no config.
 _SIDE = 128
 
@@ -44,9 +46,15 @@ class QwenImageFacts(TransformerFacts):
         """See `TransformerFacts`."""
         return f"{number(config, 'num_layers', _LAYERS)} residuals"
 
-    def takes_mask(self, config: Config) -> bool:
+    def inpaints(self, config: Config) -> bool:
         """See `TransformerFacts`."""
         return number(config, "extra_condition_channels", 0) > 0
+
+    def controlnet_problem(self, config: Config) -> str | None:
+        """See `FamilyFacts`: what diffusers' pipeline for inpainting gives a ControlNet."""
+        if (extra := number(config, "extra_condition_channels", 0)) in (0, _MASK):
+            return None
+        return f"it takes {extra} channels beside an image's: diffusers gives it {_MASK}, of the mask"
 
     def has_distilled_guidance(self, config: Config) -> bool:
         """See `FamilyFacts`."""
@@ -82,7 +90,9 @@ QWEN_IMAGE = QwenImageFacts(
     text_tokens=TextTokens(512, 1024),
     guidance_batches="two_forwards",
     unused_schedulers=TAKES_NO_SIGMAS,
-    controlnet_modes=frozenset({"text"}),
+    controlnet_modes=frozenset({"text", "mask"}),
+    max_masked_controlnets=1,
+    masks_go_to_controlnets=True,
     sums_controlnets=False,
     transformer_classes=frozenset({"QwenImageTransformer2DModel"}),
     file_words=("transformer_blocks.0.img_mod.", "transformer_blocks.0.txt_mod.", "txt_norm."),

@@ -46,9 +46,19 @@ class SD3Facts(TransformerFacts):
         texts = "no text" if config.get("joint_attention_dim", 4096) is None else "texts"
         return f"{residuals} of {texts}" + (", nor pooled texts" if zeroes_pooled(config) else "")
 
-    def takes_mask(self, config: Config) -> bool:
+    def inpaints(self, config: Config) -> bool:
         """See `TransformerFacts`."""
-        return number(config, "extra_conditioning_channels", 0) > 0
+        return inpaints(config)
+
+    def controlnet_problem(self, config: Config) -> str | None:
+        """See `FamilyFacts`: what diffusers' pipeline for inpainting gives a ControlNet."""
+        if not inpaints(config):
+            return None
+        if (extra := number(config, "extra_conditioning_channels", 0)) != 1:
+            return f"it takes {extra} channels beside an image's: diffusers gives it one, of the mask"
+        if config.get("joint_attention_dim", 4096) is None or self.keeps_base_layer(config):
+            return "it inpaints, and takes no texts or has no pos_embed: diffusers has no pipeline for that"
+        return None
 
     def fields_in(self, mode: Mode, *, has_controlnets: bool) -> frozenset[str]:
         """See `FamilyFacts`; pipelines with ControlNets take no ``mu``."""
@@ -66,9 +76,17 @@ class SD3Facts(TransformerFacts):
         return size and size[0]
 
 
+def inpaints(controlnet: Config) -> bool:
+    """Whether a ControlNet was trained to inpaint: it takes a channel of the mask beside latents."""
+    return number(controlnet, "extra_conditioning_channels", 0) > 0
+
+
 def zeroes_pooled(controlnet: Config) -> bool:
-    """Whether a ControlNet is given zeros for pooled texts; if so, its control latents are not shifted."""
-    return bool(controlnet.get("force_zeros_for_pooled_projection", True))
+    """Whether a ControlNet is given zeros for pooled texts: one that inpaints, whatever its config says.
+
+    If so, latents of a control image are not shifted.
+    """
+    return inpaints(controlnet) or bool(controlnet.get("force_zeros_for_pooled_projection", True))
 
 
 SD3 = SD3Facts(
@@ -104,7 +122,8 @@ SD3 = SD3Facts(
     ),
     defaults=ModelDefaults("flow_match_euler", 28, 7.0),
     text_tokens=TextTokens(256, 512),
-    controlnet_modes=frozenset({"text"}),
+    controlnet_modes=frozenset({"text", "mask"}),
+    masks_go_to_controlnets=True,
     transformer_classes=frozenset({"SD3Transformer2DModel"}),
     file_words=("joint_blocks.0.x_block.", "joint_blocks.0.context_block."),
     diffusers_file_words=("transformer_blocks.0.norm1_context.", "pos_embed.pos_embed", "proj_out."),

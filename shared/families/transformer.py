@@ -86,8 +86,8 @@ class TransformerFacts(FamilyFacts):
         """Of a union of ControlNets; 0: an ordinary one."""
         return 0
 
-    def takes_mask(self, config: Config) -> bool:
-        """Whether the ControlNet of this config was trained to inpaint."""
+    def inpaints(self, config: Config) -> bool:
+        """Whether the ControlNet of this config was trained to inpaint, and for nothing else."""
         return False
 
     def controlnet_traits(self, config: Config) -> ControlNetTraits:
@@ -97,7 +97,8 @@ class TransformerFacts(FamilyFacts):
             control_types=self.control_types(config),
             residuals=self.control_plan(config, None).wanted,
             layout=self.control_layout(config),
-            takes_mask=self.takes_mask(config),
+            inpaints=self.inpaints(config),
+            can_take_mask=self.inpaints(config),
         )
 
     def signature_of(self, layout: str, text_width: int | None = None) -> ModelSignature:

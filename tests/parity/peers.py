@@ -19,6 +19,8 @@ _CONTROLNET_ARGUMENTS = {
     "guidance_end": "control_guidance_end",
     "control_mode": "control_mode",
 }
+#: The same of jobs whose ControlNets are shown image and mask; such pipelines generate all that it marks.
+_MASKED_ARGUMENTS = {"image": "control_image", "mask_image": "control_mask"}
 #: Fields that the pipeline is not told.
 _OF_THE_SCHEDULER = {"scheduler", "shift", "seed"}
 
@@ -44,7 +46,12 @@ def _transformer_has_peer(row: Row) -> bool:
         return False  # this pipeline fails with the mode of a union for several images
     if base == "StableDiffusion3" and row.task == "image" and mode.get("num_images", 1) > 1:
         return False  # its pipeline fails with a generator for each image
-    wanted = {_ARGUMENTS.get(name, name) for name, value in mode.items() if value is not None}
+    arguments, mode = dict(_ARGUMENTS), dict(mode)
+    if row.controlnets == "inpaint":
+        if row.task != "mask" or mode.pop("strength", None) != 1.0:
+            return False
+        arguments |= _MASKED_ARGUMENTS
+    wanted = {arguments.get(name, name) for name, value in mode.items() if value is not None}
     for controlnet in row.model.axes.controlnets[row.controlnets]:
         wanted |= {_CONTROLNET_ARGUMENTS[name] for name in controlnet if name != "name"}
     return wanted - _OF_THE_SCHEDULER <= set(inspect.signature(kind.__call__).parameters)

@@ -105,6 +105,8 @@ _TWO: dict[str, list[Fields]] = {
     "two": [_controlnet(conditioning_scale=0.7), _controlnet("other", conditioning_scale=0.4)],
     "two-ranges": [_controlnet(guidance_end=0.5), _controlnet("other", guidance_start=0.3)],
 }
+#: Of families with ControlNets that are shown the job's image and mask, and nothing else.
+_INPAINT: dict[str, list[Fields]] = {"inpaint": [{"name": "inpaint", "conditioning_scale": 0.8}]}
 _FLUX_CONTROLNETS: dict[str, list[Fields]] = {
     **_CONTROLNETS,
     **_RANGE,
@@ -119,6 +121,7 @@ _SD3_CONTROLNETS: dict[str, list[Fields]] = {
     **_CONTROLNETS,
     **_RANGE,
     **_TWO,
+    **_INPAINT,
     "large": [_controlnet("large", conditioning_scale=0.8)],
 }
 _Z_IMAGE_CONTROLNETS: dict[str, list[Fields]] = {
@@ -129,6 +132,7 @@ _Z_IMAGE_CONTROLNETS: dict[str, list[Fields]] = {
 #: By the name in a request: arguments of the family's maker; any other name: none.
 _KINDS: Mapping[str, str] = {
     "6-0": "6/0", "union": "union", "xlabs": "xlabs", "large": "large", "1.0": "1.0", "2.0": "2.0",
+    "inpaint": "inpaint",
 }  # fmt: skip
 
 
@@ -184,7 +188,7 @@ QWEN_IMAGE = _axes(
     "qwen-image",
     make_qwen_image_controlnet,
     modes=_QWEN_MODES,
-    controlnets={**_CONTROLNETS, **_RANGE},
+    controlnets={**_CONTROLNETS, **_RANGE, **_INPAINT},
     loras={**_LORAS, **_KOHYA, **_COMFYUI},
 )
 Z_IMAGE = _axes(

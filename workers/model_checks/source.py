@@ -63,8 +63,8 @@ def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> 
             facts = family_of_controlnet(described) if described else None
             if facts is not None:
                 _check_engine(facts, entry.engine)
-                if facts.controlnet_traits(described).takes_mask:
-                    raise Unloadable("it was trained to inpaint, with a mask: that is not served")
+                if problem := facts.controlnet_problem(described):
+                    raise Unloadable(problem)
 
 
 def check_model_source(name: str, path: Path, options: LoadOptions | None = None) -> None:

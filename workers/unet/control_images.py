@@ -1,6 +1,7 @@
 """The images that a job's ControlNets take: as they were submitted, or a preprocessor's control map."""
 
 import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image
@@ -8,7 +9,9 @@ from torch import Tensor
 
 from shared.catalog.preprocessors import NONE
 from shared.control_images.control_map import control_map_of
-from shared.jobs.spec import ControlNetSpec
+from shared.families.base import Config, FamilyFacts
+from shared.jobs.families.controlnet_masks import check_inpainted_images, check_masks
+from shared.jobs.spec import ControlNetSpec, JobSpec
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
 from workers.families.base import MaskedImage
@@ -44,6 +47,7 @@ def read_control_images(context: AttemptContext) -> list[ControlImage]:
             pixels.append(model.read_control_image(image, size))
         names.append(name)
     configs = [context.worker.controlnet_configs.config(one.name, model) for one in spec.controlnets]
+    _check_masks(spec, model.facts, configs)
     if model.gives_mask_to_controlnets(spec):
         source = read_input_images(images, model, spec, tenant=tenant)
         assert source is not None, "the job has an image"
@@ -53,6 +57,15 @@ def read_control_images(context: AttemptContext) -> list[ControlImage]:
     else:
         controls = model.control_inputs(spec, pixels, configs, context.generators)
     return [ControlImage(name, control.cpu()) for name, control in zip(names, controls, strict=True)]
+
+
+def _check_masks(spec: JobSpec, facts: FamilyFacts, configs: Sequence[Config]) -> None:
+    """Raise `InvalidRequest` for what the web could not know of a ControlNet on the hub."""
+    if facts.masks_go_to_controlnets:
+        traits = [facts.controlnet_traits(config) for config in configs]
+        has_mask = spec.mask_image is not None
+        check_masks(spec.controlnets, traits, facts, has_mask=has_mask)
+        check_inpainted_images(spec, traits)
 
 
 def _read(controlnet: ControlNetSpec, images: Bucket, tenant: str) -> tuple[str, bytes]:

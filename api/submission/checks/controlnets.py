@@ -4,7 +4,8 @@ from api.schemas.job_request import ControlNetRequest, JobRequest
 from api.services import Services
 from api.submission.checks.known_names import known_name
 from shared.errors import InvalidRequest
-from shared.families.base import ControlNetTraits, FamilyFacts
+from shared.families.base import ControlNetTraits
+from shared.jobs.families.controlnet_masks import check_masks
 
 
 def check_controlnets(request: JobRequest, services: Services, model: str) -> bool:
@@ -20,10 +21,9 @@ def check_controlnets(request: JobRequest, services: Services, model: str) -> bo
         _check_fit(controlnet, services, model, field=f"controlnets.{i}.name")
         traits = services.families.controlnet(controlnet.name)
         _check_mode(controlnet, traits, field=f"controlnets.{i}.control_mode")
-        _check_mask(controlnet, traits, field=f"controlnets.{i}.name")
-        _check_given_mask(controlnet, traits, request, services.families.facts(model), i)
         _check_sum(request, services, i)
         guess_mode |= i == 0 and traits is not None and traits.global_pooling
+    _check_masks(request, services, model)
     if guess_mode and not request.controlnets:
         raise InvalidRequest("guess_mode is about ControlNets, and the job has none", field="guess_mode")
     if guess_mode and any(controlnet.control_mode is not None for controlnet in request.controlnets):
@@ -56,25 +56,17 @@ def _check_sum(request: JobRequest, services: Services, position: int) -> None:
     raise InvalidRequest(detail, field=f"controlnets.{position}.name")
 
 
-def _check_mask(controlnet: ControlNetRequest, traits: ControlNetTraits | None, *, field: str) -> None:
-    if traits is not None and traits.takes_mask:
-        detail = f"ControlNet {controlnet.name!r} was trained to inpaint, with a mask: that is not served"
-        raise InvalidRequest(detail, field=field)
-
-
-def _check_given_mask(
-    controlnet: ControlNetRequest,
-    traits: ControlNetTraits | None,
-    request: JobRequest,
-    facts: FamilyFacts | None,
-    position: int,
-) -> None:
-    """Where a job's mask is given to its ControlNet: it must be able to see one."""
-    if request.mask_image is None or facts is None or not facts.masks_go_to_controlnets:
-        return
-    if traits is not None and not traits.can_take_mask:
-        detail = f"ControlNet {controlnet.name!r} was not trained to inpaint: it takes no mask_image"
-        raise InvalidRequest(detail, field=f"controlnets.{position}.name")
+def _check_masks(request: JobRequest, services: Services, model: str) -> None:
+    """Whether each ControlNet fits the job's mask, and has an image, its own or the job's."""
+    facts, has_mask = services.families.facts(model), request.mask_image is not None
+    traits = [services.families.controlnet(one.name) for one in request.controlnets]
+    if facts is not None:
+        check_masks(request.controlnets, traits, facts, has_mask=has_mask)
+    for i, (one, own) in enumerate(zip(request.controlnets, traits, strict=True)):
+        # Of one whose traits are not known the worker checks that the job's image is what it is shown.
+        shows_jobs_image = has_mask and (own is None or own.inpaints)
+        if one.image is None and not shows_jobs_image:
+            raise InvalidRequest(f"ControlNet {one.name!r} needs an image", field=f"controlnets.{i}.image")
 
 
 def _check_mode(controlnet: ControlNetRequest, traits: ControlNetTraits | None, *, field: str) -> None:

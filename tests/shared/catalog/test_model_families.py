@@ -96,6 +96,7 @@ def test_nothing_is_known_of_what_is_not_in_a_folder_here(tmp_path: Path) -> Non
     assert known.signature("hub") is None
     assert known.is_inpainting("hub") is None
     assert known.controlnet("hub-controlnet") is None
+    assert known.controlnet_modes("hub-controlnet") is None
     assert known.incompatibility("other", "hub") is None
     assert known.incompatibility("hub-controlnet", "model") is None
 

@@ -323,11 +323,26 @@ def test_a_source_of_another_kind_is_refused_by_what_it_is(
     )
 
 
-def test_a_controlnet_that_was_trained_to_inpaint_is_refused(controlnet: Path, tmp_path: Path) -> None:
-    config = {"_class_name": "SD3ControlNetModel", "extra_conditioning_channels": 1}
+@pytest.mark.parametrize(
+    ("kind", "options", "why"),
+    [
+        ("SD3", {"extra_conditioning_channels": 2}, "it takes 2 channels beside an image's"),
+        (
+            "SD3",
+            {"extra_conditioning_channels": 1, "joint_attention_dim": None},
+            "it inpaints, and takes no texts",
+        ),
+        ("SD3", {"extra_conditioning_channels": 1, "use_pos_embed": False}, "has no pos_embed"),
+        ("QwenImage", {"extra_condition_channels": 1}, "diffusers gives it 4, of the mask"),
+    ],
+)
+def test_a_controlnet_that_diffusers_cannot_inpaint_with_is_refused(
+    controlnet: Path, kind: str, options: dict[str, Any], why: str
+) -> None:
+    config = {"_class_name": f"{kind}ControlNetModel", **options}
     (controlnet / "config.json").write_text(json.dumps(config))
     entry = ControlNetEntry(source=controlnet.name, model="m")
-    with pytest.raises(ModelFailed, match="it was trained to inpaint, with a mask: that is not served"):
+    with pytest.raises(ModelFailed, match=why):
         check_controlnet_entry("m", entry, controlnet.parent / "catalog.toml")
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from workers.families.base import MaskedImage
 from workers.families.base_latents import EncodedImage
 from workers.families.qwen_image.vae import SingleFrameVae
+from workers.families.transformer.inpainting import beside_mask, erased
 from workers.families.transformer.latents import PackedLatents, pack
 from workers.families.vae_latents import EncodedByVae
 from workers.runtime.weights.loaded import first_parameter
@@ -35,6 +37,15 @@ class QwenImageLatents(PackedLatents):
         sample = self._vae.encode(rows).latent_dist.sample(list(generators))
         mean, inverse_std = _statistics(self._vae.config, sample.float())
         return pack((sample - mean) * inverse_std).to(self.dtype)
+
+    def sample_masked(self, masked: MaskedImage, count: int, generator: Generator) -> Tensor:
+        """What a ControlNet is shown that inpaints, ``(count, tokens, 4(c + 1))``; see `sample_control`."""
+        weight = first_parameter(self._vae)
+        rows = erased(masked, count).to(weight.device, weight.dtype)
+        sample = self._vae.encode(rows).latent_dist.sample(generator)
+        mean, inverse_std = _statistics(self._vae.config, sample.float())
+        latents = ((sample - mean) * inverse_std).to(weight.dtype)
+        return pack(beside_mask(latents, masked.mask)).to(self.dtype)
 
 
 class _EncodedImage(EncodedByVae):

@@ -46,8 +46,8 @@ class QwenImageFamily(TransformerFamily):
         self, source: ControlNetSource, model: Any, base: Config, sha256: str
     ) -> QwenImageControlNet:
         """See `TransformerFamily`."""
-        if model.config.extra_condition_channels:
-            raise Unloadable("it takes a mask beside its image, to inpaint: that is not served")
+        if problem := self.facts.controlnet_problem(model.config):
+            raise Unloadable(problem)
         return QwenImageControlNet(source.name, model, self.facts, base, sha256)
 
 

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from shared.families.base import Config, ControlPlan
 from shared.families.qwen_image import QWEN_IMAGE
 from shared.jobs.spec import JobSpec
+from workers.families.base import MaskedImage
 from workers.families.qwen_image.conditioning import QwenImageConditioning
 from workers.families.qwen_image.forward import staged_forward
 from workers.families.qwen_image.guidance import NormPreservingGuidance
@@ -17,6 +18,7 @@ from workers.families.qwen_image.lora_targets import qwen_image_lora_targets
 from workers.families.qwen_image.template import TemplateTokenizer
 from workers.families.staged_forward import StagedForward
 from workers.families.transformer.flow_match import job_sigmas, shift_of_size
+from workers.families.transformer.inpainting import sampling_generator
 from workers.families.transformer.lora_targets import TransformerLoraTargets
 from workers.families.transformer.model import (
     UNKNOWN_WEIGHTS,
@@ -90,6 +92,14 @@ class QwenImageModel(TransformerModel):
     ) -> list[Tensor]:
         """See `BaseModel`: latents, sampled from the images' generators."""
         return [self.latents.sample_control(image, generators) for image in pixels]
+
+    @torch.inference_mode()
+    def masked_control_inputs(
+        self, spec: JobSpec, pixels: Sequence[Tensor], controlnets: Sequence[Config], masked: MaskedImage
+    ) -> list[Tensor]:
+        """See `BaseModel`: latents of the job's image, not from the images' generators, and the mask."""
+        generator = sampling_generator(spec)
+        return [self.latents.sample_masked(masked, spec.num_images, generator) for _ in controlnets]
 
     def forward(self, x: Tensor, t: Tensor, conditioning: Any, plan: ControlPlan | None) -> StagedForward:
         """See `TransformerModel`; ``conditioning`` is a `QwenImageConditioning`."""

@@ -10,6 +10,7 @@ from shared.errors import InvalidRequest
 from shared.families.base import Config, ControlPlan
 from shared.families.sd3 import SD3, zeroes_pooled
 from shared.jobs.spec import JobSpec
+from workers.families.base import MaskedImage
 from workers.families.guidance import ClassifierFreeGuidance
 from workers.families.sd3.conditioning import SD3Conditioning
 from workers.families.sd3.control_latents import sample_control_latents
@@ -18,6 +19,7 @@ from workers.families.sd3.latents import SD3Latents
 from workers.families.sd3.lora_targets import sd3_lora_targets
 from workers.families.staged_forward import StagedForward
 from workers.families.transformer.flow_match import shift_of_size
+from workers.families.transformer.inpainting import beside_mask, erased, sampling_generator
 from workers.families.transformer.lora_targets import TransformerLoraTargets
 from workers.families.transformer.model import (
     UNKNOWN_WEIGHTS,
@@ -131,14 +133,22 @@ class SD3Model(TransformerModel):
         generators: Sequence[Generator],
     ) -> list[Tensor]:
         """See `BaseModel`: latents for all rows of a guided step, not from the images' generators."""
+        rows = spec.num_images * (2 if self.guidance(spec).is_guided else 1)
+        is_shifted = not any(map(zeroes_pooled, controlnets))  # all of a job are alike
+        # One row for each of the step's: their number decides the last bits.
+        images, generator = [one.repeat_interleave(rows, dim=0) for one in pixels], sampling_generator(spec)
+        vae = self.pipe.vae
+        return [sample_control_latents(vae, one, generator, is_shifted=is_shifted) for one in images]
+
+    @torch.inference_mode()
+    def masked_control_inputs(
+        self, spec: JobSpec, pixels: Sequence[Tensor], controlnets: Sequence[Config], masked: MaskedImage
+    ) -> list[Tensor]:
+        """See `BaseModel`: latents of the job's image, sampled once for each ControlNet, and the mask."""
         branches = 2 if self.guidance(spec).is_guided else 1
-        return sample_control_latents(
-            self.pipe.vae,
-            pixels,
-            rows=branches * spec.num_images,
-            seed=spec.image_seeds[0],
-            is_shifted=not any(map(zeroes_pooled, controlnets)),  # all of a job are alike
-        )
+        images, generator, vae = erased(masked, spec.num_images), sampling_generator(spec), self.pipe.vae
+        sampled = (sample_control_latents(vae, images, generator, is_shifted=True) for _ in controlnets)
+        return [beside_mask(latents, masked.mask).repeat(branches, 1, 1, 1) for latents in sampled]
 
     def forward(self, x: Tensor, t: Tensor, conditioning: Any, plan: ControlPlan | None) -> StagedForward:
         """See `TransformerModel`; ``conditioning`` is an `SD3Conditioning`."""

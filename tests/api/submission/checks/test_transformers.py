@@ -10,7 +10,7 @@ from api.services import Services
 from shared.errors import InvalidRequest
 from shared.jobs.spec import JobSpec
 from tests.api.services import base64_of, image_file, resolved, safetensors
-from tests.api.transformer_catalog import MODELS, with_transformers
+from tests.api.transformer_catalog import CONTROLNETS, MODELS, with_transformers
 
 
 @pytest.fixture
@@ -56,7 +56,12 @@ MASKED = {**IMAGE, "mask_image": IMAGE["image"]}
         (["flux-union"], {}, "controlnets.0.control_mode", ["0 to 9"]),
         (["qwen-net", "qwen-other"], {"model": "qwen"}, "controlnets", ["qwen-net, qwen-other"]),
         (["z-net", "z-net"], {"model": "z"}, "controlnets", ["at most 1"]),
-        (["sd3-mask"], {"model": "sd3"}, "controlnets.0.name", ["trained to inpaint", "not served"]),
+        (["sd3-mask"], {"model": "sd3"}, "controlnets.0.name", ["to inpaint", "needs an image and a mask_"]),
+        (["sd3-mask"], {"model": "sd3", **IMAGE}, "controlnets", ["from texts alone or an image and a mask"]),
+        (["sd3-mask"], {"model": "sd3", **MASKED}, "controlnets.0.image", ["'sd3-mask'", "leave its own"]),
+        (["sd3-net"], {"model": "sd3", **MASKED}, "controlnets.0.name", ["was not trained to inpaint"]),
+        (["qwen-mask"], {"model": "qwen", "strength": 0.6, **MASKED}, "strength", ["strength is 1"]),
+        (["qwen-mask", "qwen-mask"], {"model": "qwen", **MASKED}, "controlnets", ["a mask", "at most 1"]),
         (["z-net"], {"model": "z", **IMAGE}, "controlnets", ["from texts alone"]),
         (["z-net"], {"model": "z", **MASKED}, "controlnets.0.name", ["'z-net' was not trained to inpaint"]),
         (["z-mask"], {"model": "z", **MASKED, "strength": 0.8}, "strength", ["strength is 1"]),
@@ -122,6 +127,33 @@ def test_what_it_can_do_is_accepted(
     spec = job(transformers, *controlnets, **fields)
     assert spec.num_inference_steps == steps
     assert len(spec.controlnets) == len(controlnets)
+
+
+@pytest.mark.parametrize("name", ["sd3-mask", "qwen-mask"])
+def test_a_controlnet_that_inpaints_is_shown_the_jobs_image(transformers: Services, name: str) -> None:
+    fields = {"model": name.partition("-")[0], **MASKED}
+    specs = [job(transformers, controlnets=[{"name": name, **shown}], **fields) for shown in ({}, IMAGE)]
+    assert specs[0].controlnets[0].image == specs[0].image
+    assert specs[1].controlnets == specs[0].controlnets
+    assert specs[0].strength == 1.0
+    mapped = [{"name": name, "preprocessor": "canny"}]
+    assert refusal(transformers, controlnets=mapped, **fields).field == "controlnets.0.preprocessor"
+
+
+@pytest.mark.parametrize("fields", [{}, MASKED], ids=["text", "mask"])
+def test_any_other_controlnet_needs_an_image_of_its_own(
+    transformers: Services, fields: dict[str, Any]
+) -> None:
+    refused = refusal(transformers, controlnets=[{"name": "flux-5-10"}], **fields)
+    assert refused.field == "controlnets.0.image"
+    assert str(refused) == "ControlNet 'flux-5-10' needs an image"
+
+
+def test_what_a_controlnet_guides_is_known(transformers: Services) -> None:
+    modes = {name: transformers.families.controlnet_modes(name) for name in CONTROLNETS}
+    assert modes["flux-union"] == {"text", "image", "mask"}
+    assert modes["sd3-net"] == modes["qwen-net"] == modes["z-net"] == {"text"}
+    assert modes["sd3-mask"] == modes["qwen-mask"] == {"mask"}
 
 
 def test_a_lora_of_another_family_is_refused_at_submit(transformers: Services) -> None:

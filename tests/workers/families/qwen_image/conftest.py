@@ -19,6 +19,7 @@ def world(
     dtype = getattr(torch, request.param)
     controlnets = {
         "two": make_qwen_image_controlnet(),
+        "inpaint": make_qwen_image_controlnet("inpaint", seed=3),
         "four": make_qwen_image_controlnet(layers=4, seed=2),
     }
     named = {name: ("base", controlnet.to(dtype)) for name, controlnet in controlnets.items()}

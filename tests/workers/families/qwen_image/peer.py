@@ -20,6 +20,7 @@ def theirs(world: TransformerWorld, spec: JobSpec) -> Decoded:
         peer = _assemble(pipe, controlnets, spec)
         options = {**_options(spec), **_control_options(spec)}
         known = inspect.signature(peer.__call__).parameters
+        torch.manual_seed(spec.image_seeds[0])  # what a masked image's latents are sampled with
         with decoded(pipe.vae) as latents:
             images = peer(**{name: options[name] for name in options if name in known}).images
     return Decoded([np.asarray(image, dtype=np.int16) for image in images], latents)
@@ -67,10 +68,12 @@ def _control_options(spec: JobSpec) -> dict[str, Any]:
     count = len(spec.controlnets)
     if not count:
         return {}
+    shown = Image.open(CONTROL).convert("RGB") if spec.image is None else source_image()
     options: dict[str, list[Any]] = {
-        "control_image": [Image.open(CONTROL).convert("RGB")] * count,
+        "control_image": [shown] * count,
         "controlnet_conditioning_scale": [one.conditioning_scale for one in spec.controlnets],
         "control_guidance_start": [one.guidance_start for one in spec.controlnets],
         "control_guidance_end": [one.guidance_end for one in spec.controlnets],
     }
-    return {name: value[0] if count == 1 else value for name, value in options.items()}
+    given = {name: value[0] if count == 1 else value for name, value in options.items()}
+    return given if spec.mask_image is None else {**given, "control_mask": mask_image()}

@@ -78,10 +78,10 @@ def test_pipelines_that_edit_images_are_refused_by_name(tmp_path: Path) -> None:
         load_model("m", str(tmp_path / "m"), "float32", "cpu")
 
 
-def test_controlnets_that_take_a_mask_are_refused_by_name(tmp_path: Path) -> None:
+def test_controlnets_of_channels_that_diffusers_does_not_give_are_refused(tmp_path: Path) -> None:
     make_qwen_image().save_pretrained(tmp_path / "m")
-    make_qwen_image_controlnet(extra_condition_channels=4).save_pretrained(tmp_path / "n")
-    with pytest.raises(ModelFailed, match=r"ControlNet 'n' .* takes a mask beside its image, to inpaint"):
+    make_qwen_image_controlnet(extra_condition_channels=8).save_pretrained(tmp_path / "n")
+    with pytest.raises(ModelFailed, match=r"ControlNet 'n' .* it takes 8 channels beside an image's"):
         load_controlnet("n", str(tmp_path / "n"), "float32", "cpu", base=str(tmp_path / "m"))
 
 

@@ -27,7 +27,12 @@ def world(
         "other": ("base", make_sd3_controlnet("medium", seed=2)),
         "deep": ("base", make_sd3_controlnet("medium", layers=5)),
         "pooled": ("base", make_sd3_controlnet("medium", force_zeros_for_pooled_projection=False)),
-        "inpaint": ("base", make_sd3_controlnet("medium", extra_conditioning_channels=1)),
+        "inpaint": ("base", make_sd3_controlnet("inpaint")),
+        "inpaint-other": (
+            "base",
+            make_sd3_controlnet("inpaint", seed=2, force_zeros_for_pooled_projection=False),
+        ),
+        "channels": ("base", make_sd3_controlnet("medium", extra_conditioning_channels=2)),
         "large-net": ("large", make_sd3_controlnet("large", layers=4)),
         "large-other": ("large", make_sd3_controlnet("large", layers=4, seed=3)),
     }

@@ -26,7 +26,7 @@ def theirs(world: TransformerWorld, spec: JobSpec) -> Decoded:
         known = inspect.signature(peer.__call__).parameters
         torch.manual_seed(spec.image_seeds[0])  # what control latents are sampled with
         given = {name: options[name] for name in options if name in known}
-        if spec.mask_image is None:
+        if spec.mask_image is None or controlnets:
             with decoded(pipe.vae) as latents:
                 images = peer(**given).images
         else:
@@ -40,7 +40,8 @@ def theirs(world: TransformerWorld, spec: JobSpec) -> Decoded:
 
 def _assemble(pipe: Any, controlnets: Sequence[Any], spec: JobSpec) -> Any:
     mode = "" if spec.image is None else "Img2Img" if spec.mask_image is None else "Inpaint"
-    name = f"StableDiffusion3{'ControlNet' if controlnets else mode}Pipeline"
+    kind = f"ControlNet{'Inpainting' if mode else ''}" if controlnets else mode
+    name = f"StableDiffusion3{kind}Pipeline"
     parts = {part: module for part, module in pipe.components.items() if part != "scheduler"}
     if controlnets:
         multi = diffusers.SD3MultiControlNetModel
@@ -79,10 +80,12 @@ def _options(spec: JobSpec) -> dict[str, Any]:
 def _control_options(spec: JobSpec, count: int) -> dict[str, Any]:
     if not count:
         return {}
-    options = {
-        "control_image": [Image.open(CONTROL).convert("RGB")] * count,
+    shown = Image.open(CONTROL).convert("RGB") if spec.image is None else source_image()
+    options: dict[str, list[Any]] = {
+        "control_image": [shown] * count,
         "controlnet_conditioning_scale": [one.conditioning_scale for one in spec.controlnets],
         "control_guidance_start": [one.guidance_start for one in spec.controlnets],
         "control_guidance_end": [one.guidance_end for one in spec.controlnets],
     }
-    return {name: value[0] if count == 1 else value for name, value in options.items()}
+    given = {name: value[0] if count == 1 else value for name, value in options.items()}
+    return given if spec.mask_image is None else {**given, "control_mask": mask_image()}

@@ -109,10 +109,10 @@ def test_controlnets_of_other_layouts_are_refused_by_name(
         world.ours(spec)
 
 
-def test_a_controlnet_that_was_trained_to_inpaint_is_refused_by_name(world: TransformerWorld) -> None:
+def test_a_controlnet_of_channels_that_diffusers_does_not_give_is_refused(world: TransformerWorld) -> None:
     with (
-        pytest.raises(ModelFailed, match=r"'inpaint'.*trained to inpaint \(1 more channels\)"),
-        world.worker.controlnets.use("inpaint"),
+        pytest.raises(ModelFailed, match=r"'channels'.*it takes 2 channels beside an image's"),
+        world.worker.controlnets.use("channels"),
     ):
         pass
 

@@ -95,6 +95,12 @@ class TransformerWorld:
         """Fields of a job that begins from `source_image` and keeps what `mask_image` says."""
         return self.image(mask_image=store_image(self.worker, mask_image()), **changes)
 
+    def inpainting(self, *controlnets: str, **changes: Any) -> dict[str, Any]:
+        """Fields of a job whose image and mask these ControlNets are shown."""
+        masked = self.mask(strength=1.0)
+        shown = [self.control(name, image=masked["image"], **changes) for name in controlnets]
+        return {**masked, "controlnets": shown}
+
     def ours(self, spec: JobSpec) -> Decoded:
         """What a worker generates; raises what it refuses the job with."""
         return self.run(spec)[1]

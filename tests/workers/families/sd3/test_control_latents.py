@@ -1,0 +1,41 @@
+"""SD3's ControlNets that were trained to inpaint, held against diffusers' pipeline for them, bit for bit."""
+
+from typing import Any
+
+import pytest
+
+from shared.errors import SwiftError
+from tests.workers.families.sd3.peer import theirs
+from tests.workers.families.transformer.world import TransformerWorld
+
+JOBS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "guided": (["inpaint"], {"negative_prompt": "a house"}),
+    "unguided": (["inpaint"], {"guidance_scale": 1.0}),
+    "batch": (["inpaint"], {"num_images": 2, "seeds": [5, 3], "seed": 5}),
+    "two": (["inpaint", "inpaint-other"], {}),
+}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_controlnet_is_shown_image_and_mask_as_in_diffusers(world: TransformerWorld, job: str) -> None:
+    names, fields = JOBS[job]
+    shown = world.inpainting(*names, conditioning_scale=0.7)
+    spec = world.spec(**shown, num_inference_steps=2, **fields)
+    ours = world.ours(spec)
+    assert ours.has_bits_of(theirs(world, spec))
+    assert not ours.has_bits_of(world.ours(spec.model_copy(update={"controlnets": []})))
+
+
+def test_what_the_web_could_not_know_is_refused_by_the_worker(world: TransformerWorld) -> None:
+    wanted = world.inpainting("inpaint")
+    for changes, why in (
+        ({"controlnets": [world.control("medium")]}, "'medium' was not trained to inpaint"),
+        (
+            {"controlnets": [world.control("inpaint")]},
+            "'inpaint' inpaints the job's image: leave its own out",
+        ),
+        ({"image": None, "mask_image": None, "strength": None}, "'inpaint' was trained to inpaint: it needs"),
+        ({"strength": 0.5}, "generates all of what a mask marks: strength is 1"),
+    ):
+        with pytest.raises(SwiftError, match=why):
+            world.ours(world.spec(**{**wanted, **changes}))
