@@ -19,8 +19,9 @@ from shared.jobs.record import ENDED
 from workers.transport.backends.host_memory import SHARED
 
 EVERY_S = 1.0
-#: A process is judged once it has lived for this long: before, it loads models and fills caches.
-SETTLED_S = 60.0
+#: A process is judged from this age on, if it grows this old: before, it loads models and fills caches. On two
+#: busy cores a worker takes up to 53 s to start.
+SETTLED_S, JUDGED_S = 60.0, 90.0
 #: What a process may grow by in the second half of its life: a share, and megabytes.
 GROWTH, GROWTH_MB = 0.1, 32.0
 #: Files and processes that a fleet without jobs may have more than at the start.
@@ -112,15 +113,15 @@ class Life:
 
 
 def lives(samples: Sequence[Sample]) -> list[Life]:
-    """Every process that was seen for longer than `SETTLED_S`."""
+    """Every process that was seen for longer than `JUDGED_S`."""
     seen: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for sample in samples:
         for process in sample.memory:
             seen.setdefault((process.name, process.pid), []).append((sample.at_s, process.rss_mb))
     found = []
     for (name, _), points in sorted(seen.items()):
-        settled = [(at_s, mb) for at_s, mb in points if at_s >= points[0][0] + SETTLED_S / 2]
-        if points[-1][0] - points[0][0] < SETTLED_S or len(settled) < 4:
+        settled = [(at_s, mb) for at_s, mb in points if at_s >= points[0][0] + SETTLED_S]
+        if points[-1][0] - points[0][0] < JUDGED_S or len(settled) < 4:
             continue
         middle = len(settled) // 2
         parts = [mb for _, mb in settled[:middle]], [mb for _, mb in settled[middle:]]
