@@ -9,6 +9,8 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from redis.exceptions import ResponseError
+
 from shared import keys
 from shared.errors import InvalidRequest, NotFound
 from shared.lua_script import read_lua
@@ -25,6 +27,8 @@ DeliveryStatus = Literal["pending", "delivered", "failed"]
 LONGEST_RETRIES_S = 7 * 86_400
 #: Deliveries that one replay of all failed ones looks at, and in one call.
 REPLAY_LIMIT, REPLAY_BATCH = 10_000, 200
+#: A tenant whose keys are damaged is looked at again after so long.
+DAMAGED_PAUSE_S = 60.0
 
 
 class NewDelivery(NamedTuple):
@@ -92,20 +96,34 @@ class DeliveryStore:
         """The tenant and the delivery that is due for longest, of tenants that are not ``excluded``.
 
         It is due again after ``lease_s`` unless it is settled before. One that cannot be read has failed; of
-        an event that only a later version knows it is left to that for `LEFT_S`.
+        an event that only a later version knows it is left to that for `LEFT_S`. A tenant whose keys are
+        damaged is passed over for `DAMAGED_PAUSE_S`.
         """
         now = self.now()
         waiting: Any = self.redis.zrangebyscore(keys.WEBHOOK_TENANTS, "-inf", now)
         for tenant in waiting:
             if tenant not in excluded:
-                while found := self._run("take", tenant, now, lease_s, secrets.token_hex(8)):
-                    member, flat = found
-                    fields = dict(zip(flat[::2], flat[1::2], strict=True))
-                    try:
-                        return tenant, _read(fields)
-                    except ValueError as error:  # damaged, or of a later version, which may replay it
-                        if not _is_left(fields, now):
-                            self._fail_unread(tenant, member, error)
+                try:
+                    delivery = self._take_of(tenant, now, lease_s)
+                except ResponseError as error:
+                    if not is_damage(error):
+                        raise
+                    log.error("webhooks of a tenant skipped", extra={"tenant": tenant, "error": str(error)})
+                    self.redis.zadd(keys.WEBHOOK_TENANTS, {tenant: now + DAMAGED_PAUSE_S}, xx=True)
+                    continue
+                if delivery is not None:
+                    return tenant, delivery
+        return None
+
+    def _take_of(self, tenant: str, now: float, lease_s: float) -> Delivery | None:
+        while found := self._run("take", tenant, now, lease_s, secrets.token_hex(8)):
+            member, flat = found
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            try:
+                return _read(fields)
+            except ValueError as error:  # damaged, or of a later version, which may replay it
+                if not _is_left(fields, now):
+                    self._fail_unread(tenant, member, error)
         return None
 
     def _fail_unread(self, tenant: str, member: str, error: ValueError) -> None:
@@ -218,6 +236,11 @@ def server_time(redis: "Redis") -> float:
     """Seconds since the epoch by the server's clock."""
     seconds, microseconds = redis.time()
     return float(seconds) + float(microseconds) / 1e6
+
+
+def is_damage(error: ResponseError) -> bool:
+    """Whether something else lies in place of a key; other errors are of the server, whatever is asked."""
+    return "WRONGTYPE" in str(error)
 
 
 def _member(endpoint: str, message_id: str) -> str:

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
+from redis.exceptions import ResponseError
 
 from shared import keys
 from shared.jobs.record import Failure, Time
 from shared.message_base import Message, first_reason, read_stored
-from shared.webhooks.deliveries import DeliveryStore, NewDelivery, message_id_of
+from shared.webhooks.deliveries import DAMAGED_PAUSE_S, DeliveryStore, NewDelivery, is_damage, message_id_of
 from shared.webhooks.endpoint import DEFAULT, LEFT_S, Event, JobWebhook, is_of_later_version
 from shared.webhooks.endpoint_store import EndpointStore
 
@@ -61,11 +62,14 @@ class JobEvents:
         self._deliveries = deliveries
         self._endpoints = endpoints
         self._base_url = base_url
-        # The latest entry that was left to a later version, which reads all again from the beginning.
-        self._left = "0"
+        # The latest entry that was left where it is: to a later version, or while keys of its tenant are
+        # damaged. From time to time all are looked at again, as after a start.
+        self._left, self._left_at = "0", 0.0
 
     def expand(self, block_s: float) -> int:
         """Make deliveries of what waits, or comes within ``block_s``; returns of how many entries."""
+        if self._left != "0" and self._deliveries.now() - self._left_at > DAMAGED_PAUSE_S:
+            self._left = "0"
         # From the beginning: what has been expanded is not there any more, whichever dispatcher did it.
         reply: Any = self._redis.xread(
             {keys.WEBHOOK_EVENTS: self._left}, count=BATCH, block=max(int(block_s * 1000), 1)
@@ -81,20 +85,29 @@ class JobEvents:
         try:
             event = read_event(fields)
         except ValueError as error:  # of a damaged record: nobody could be told of it
-            if self._is_left(entry_id, fields):
-                self._left = entry_id
-                return
-            log.error(
-                "event of a job dropped", extra={"job": fields.get("job"), "error": first_reason(error)}
-            )
-            self._redis.xdel(keys.WEBHOOK_EVENTS, entry_id)
+            may_be_read = is_of_later_version(fields.get("event", ""))
+            self._leave_or_drop(entry_id, fields, error, may_be_left=may_be_read)
             return
-        self._deliveries.add(event.tenant, entry_id, self._deliveries_of(event))
+        try:
+            self._deliveries.add(event.tenant, entry_id, self._deliveries_of(event))
+        except ResponseError as error:
+            if not is_damage(error):
+                raise
+            log.error("event of a job not sent", extra={"job": event.job, "error": str(error)})
+            self._leave_or_drop(entry_id, fields, error, may_be_left=True)
 
-    def _is_left(self, entry_id: str, fields: dict[str, str]) -> bool:
-        """Whether a dispatcher of a later version may still expand an entry; its id begins with its time."""
-        age_s = self._deliveries.now() - float(entry_id.partition("-")[0]) / 1000
-        return age_s < LEFT_S and is_of_later_version(fields.get("event", ""))
+    def _leave_or_drop(
+        self, entry_id: str, fields: dict[str, str], error: Exception, *, may_be_left: bool
+    ) -> None:
+        """An entry that cannot be expanded now is left for `LEFT_S`; its id begins with its time."""
+        now = self._deliveries.now()
+        if may_be_left and now - float(entry_id.partition("-")[0]) / 1000 < LEFT_S:
+            if self._left == "0":
+                self._left_at = now
+            self._left = entry_id
+            return
+        log.error("event of a job dropped", extra={"job": fields.get("job"), "error": first_reason(error)})
+        self._redis.xdel(keys.WEBHOOK_EVENTS, entry_id)
 
     def _deliveries_of(self, event: JobEvent) -> list[NewDelivery]:
         payload = payload_of(event, self._base_url)

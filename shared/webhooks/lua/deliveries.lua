@@ -24,23 +24,25 @@ end
 
 if verb == 'add' then
   -- ARGV: entry of the event, ttl s of lists, then of each delivery: list, endpoint, message, event, job, url, payload
-  if redis.call('XDEL', events, arg[1]) == 0 then return 0 end  -- another dispatcher was first
+  -- A key of the wrong type ends this script: until all is written, the event stays, and the next call goes on.
+  if #redis.call('XRANGE', events, arg[1], arg[1]) == 0 then return 0 end  -- another dispatcher was first
   local added = 0
   for i = 3, #arg, 7 do
     local list, endpoint, message, event, job, url, payload = unpack(arg, i, i + 6)
     local member = endpoint .. ':' .. message
     if redis.call('EXISTS', prefix .. member) == 0 then
-      redis.call('HSET', prefix .. member, 'endpoint', endpoint, 'message_id', message, 'event', event,
-        'job', job, 'url', url, 'payload', payload, 'status', 'pending', 'attempts', 0, 'tries', 0,
-        'created_at', now, 'next_attempt_at', now)
+      redis.call('ZADD', due, now, member)
       redis.call('ZADD', list, now, message)
       redis.call('ZREMRANGEBYSCORE', list, '-inf', now - arg[2])
       redis.call('EXPIRE', list, arg[2])
-      redis.call('ZADD', due, now, member)
+      redis.call('HSET', prefix .. member, 'endpoint', endpoint, 'message_id', message, 'event', event,
+        'job', job, 'url', url, 'payload', payload, 'status', 'pending', 'attempts', 0, 'tries', 0,
+        'created_at', now, 'next_attempt_at', now)
       added = added + 1
     end
   end
   reschedule()
+  redis.call('XDEL', events, arg[1])
   return added
 end
 

@@ -2,10 +2,18 @@
 
 import pytest
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from shared import keys
 from shared.errors import InvalidRequest, NotFound
-from shared.webhooks.deliveries import Delivery, DeliveryStore, NewDelivery, Settlement, server_time
+from shared.webhooks.deliveries import (
+    DAMAGED_PAUSE_S,
+    Delivery,
+    DeliveryStore,
+    NewDelivery,
+    Settlement,
+    server_time,
+)
 from shared.webhooks.endpoint import LEFT_S
 
 DELIVERED, FAILED = Settlement("delivered", response_status=204), Settlement("failed", error="no answer")
@@ -254,6 +262,33 @@ def test_a_key_in_place_of_a_delivery_that_is_none_is_passed_over(
     add(deliveries, new(1), new(2))
     control.set(keys.webhook_delivery("local", "wh_1", "msg_1"), "x")
     assert take(deliveries).message_id == "msg_2"
+
+
+def test_a_damaged_key_of_a_tenant_holds_up_no_other(
+    deliveries: DeliveryStore, control: Redis, clock: Clock
+) -> None:
+    add(deliveries, new(1), tenant="bad")
+    clock.now += 1
+    add(deliveries, new(2), tenant="good")
+    control.rename(keys.webhook_due("bad"), "saved")
+    control.set(keys.webhook_due("bad"), "x")
+    assert take(deliveries, lease_s=1000).message_id == "msg_2"
+    # It is looked at again once in a while
+    assert deliveries.next_due() == clock.now + DAMAGED_PAUSE_S
+    control.rename("saved", keys.webhook_due("bad"))
+    clock.now += DAMAGED_PAUSE_S
+    assert take(deliveries).message_id == "msg_1"
+
+
+def test_a_server_that_refuses_to_write_is_no_damaged_key(deliveries: DeliveryStore, control: Redis) -> None:
+    add(deliveries, new(1))
+    control.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(OutOfMemoryError):
+            deliveries.take((), 60)
+    finally:
+        control.config_set("maxmemory", 0)
+    assert take(deliveries).message_id == "msg_1"
 
 
 def test_a_list_leaves_out_what_cannot_be_read(deliveries: DeliveryStore, control: Redis) -> None:

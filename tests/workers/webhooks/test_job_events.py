@@ -12,7 +12,7 @@ from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
 from shared.keys import LOCAL
 from shared.settings import Settings
-from shared.webhooks.deliveries import Delivery, DeliveryStore
+from shared.webhooks.deliveries import DAMAGED_PAUSE_S, Delivery, DeliveryStore
 from shared.webhooks.endpoint import DEFAULT, ENDED, EVENTS, LEFT_S, Endpoint, JobWebhook
 from shared.webhooks.endpoint_store import EndpointStore
 from tests.shared.jobs.records import DAMAGES, damage, spec
@@ -232,6 +232,57 @@ def test_an_event_of_a_later_version_is_left_to_it_and_holds_up_no_other(
     # And they are read again by a process that starts, perhaps of that version
     fresh = JobEvents(control, deliveries, endpoints, "")
     assert fresh.expand(0.001) == BATCH
+
+
+def damaged_keys(tenant: str, endpoint_id: str) -> dict[str, str]:
+    return {
+        "endpoints": keys.webhooks(tenant),
+        "due deliveries": keys.webhook_due(tenant),
+        "a list of deliveries": keys.webhook_deliveries(tenant, endpoint_id),
+    }
+
+
+@pytest.mark.parametrize("what", damaged_keys("", ""))
+def test_a_damaged_key_of_a_tenant_holds_up_no_other_and_loses_no_event(
+    what: str, control: Redis, endpoints: EndpointStore, jobs: JobStore
+) -> None:
+    now = jobs.now()
+    deliveries = DeliveryStore(control, 1000, lambda: now)
+    events = JobEvents(control, deliveries, endpoints, "")
+    bad, good = endpoint(endpoints, tenant="bad"), endpoint(endpoints, tenant="good")
+    damaged = damaged_keys("bad", bad.id)[what]
+    if control.exists(damaged):
+        control.rename(damaged, "saved")
+    control.set(damaged, "x")
+    for tenant in ("bad", "good"):
+        fields: Any = {"event": "job.failed", "job": tenant, "tenant": tenant, "at": "1"}
+        control.xadd(keys.WEBHOOK_EVENTS, fields)
+    assert [one.endpoint for one in made(events, deliveries)] == [good.id]
+    assert control.xlen(keys.WEBHOOK_EVENTS) == 1
+    # When the key is repaired, then the event is delivered after a while
+    control.delete(damaged)
+    if control.exists("saved"):
+        control.rename("saved", damaged)
+    assert made(events, deliveries) == []
+    now += DAMAGED_PAUSE_S + 1
+    # And the other one is due again, as nobody has settled it
+    assert {one.endpoint for one in made(events, deliveries)} == {bad.id, good.id}
+    assert control.xlen(keys.WEBHOOK_EVENTS) == 0
+
+
+def test_an_event_of_a_tenant_whose_keys_stay_damaged_is_dropped_after_a_day(
+    control: Redis, endpoints: EndpointStore, jobs: JobStore
+) -> None:
+    now = jobs.now()
+    deliveries = DeliveryStore(control, 1000, lambda: now)
+    events = JobEvents(control, deliveries, endpoints, "")
+    control.set(keys.webhooks("bad"), "x")
+    control.xadd(keys.WEBHOOK_EVENTS, {"event": "job.failed", "job": "x", "tenant": "bad", "at": "1"})
+    assert made(events, deliveries) == []
+    assert control.xlen(keys.WEBHOOK_EVENTS) == 1
+    now += LEFT_S + 1
+    assert made(events, deliveries) == []
+    assert control.xlen(keys.WEBHOOK_EVENTS) == 0
 
 
 def test_an_endpoint_that_wants_events_of_a_later_version_gets_those_that_are_known(
