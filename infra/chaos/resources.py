@@ -19,8 +19,8 @@ from shared.jobs.record import ENDED
 from workers.transport.backends.host_memory import SHARED
 
 EVERY_S = 1.0
-#: A process is judged from this age on, if it grows this old: before, it loads models and fills caches. On two
-#: busy cores a worker takes up to 53 s to start.
+#: A process is judged from this age on, if it grows this old: before, it loads models and fills caches. On
+#: two busy cores a worker takes up to 53 s to start.
 SETTLED_S, JUDGED_S = 60.0, 90.0
 #: What a process may grow by in the second half of its life: a share, and megabytes.
 GROWTH, GROWTH_MB = 0.1, 32.0
