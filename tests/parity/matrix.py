@@ -77,6 +77,8 @@ def _meetings(row: Row) -> frozenset[tuple[str, ...]]:
         met |= {("controlnets", axes.name, row.controlnets), ("mode", row.mode)}
         met |= {("mode", axes.name, row.mode)} if row.mode in ("image", "mask") else set()
         met |= {("mode", axes.name, row.mode, has_controlnets)} if row.mode in axes.guidance_modes else set()
+        if row.controlnets == "range" and row.scheduler == "unipc_flow":  # which looks back over the steps
+            met.add(("part of the steps", axes.name))
         return frozenset(met)
     kind = f"sdxl={row.model.is_sdxl}"
     met |= {

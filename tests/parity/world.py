@@ -83,6 +83,10 @@ class World:
             sized = spec.model_copy(update={"width": width, "height": height})
             is_unet = hasattr(model.pipe, "unet")
             generate = generate_with_diffusers if is_unet else generate_with_transformer
+            # Pipelines make tensors of torch's default type, which a load of half precision changes for all
+            # threads: Qwen-Image's mean and deviation of latents would be rounded.
+            stack.enter_context(self.worker.models.memory.one_load_at_a_time())
+            assert torch.get_default_dtype() is torch.float32
             return Generated(generate(model.pipe, controlnets, sized, loras), latents)
 
     def without_shift(self, spec: JobSpec, latents: Tensor) -> Tensor:
@@ -120,10 +124,8 @@ def make_world(servers: Settings, folder: Path) -> Iterator[World]:
     services = connect(settings, catalog)
     for path in folder.glob("*.safetensors"):
         services.loras.put(path.name, path.read_bytes(), content_type="application/octet-stream")
-    models, controlnets = (
-        ModelCache(load, DeviceMemory(1 << 40)),
-        controlnet_cache(catalog, settings, DeviceMemory(1 << 40)),
-    )
+    memory = DeviceMemory(1 << 40)  # one, as a worker has: then one is loaded at a time
+    models, controlnets = ModelCache(load, memory), controlnet_cache(catalog, settings, memory)
     with worker_maker(settings, models, controlnets, list(catalog.controlnets), folder) as make:
         configs = ControlNetConfigs(config_reader(catalog, settings))
         yield World(folder, services, replace(make(), controlnet_configs=configs), controlnets)
