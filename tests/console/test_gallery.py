@@ -60,6 +60,7 @@ def test_finished_images_are_shown_newest_first(
     expect(tiles).to_have_count(9)
     assert tiles.first.inner_text().startswith("image 8")
     expect(tiles.first.locator("img")).to_have_js_property("complete", True)
+    assert (tiles.first.locator("img").get_attribute("src") or "").endswith("/images/0/thumbnail")
     assert_accessible(page)
     screenshot(page, "gallery")
     finished(services, "one more")

@@ -124,6 +124,18 @@ def test_deliveries_show_the_last_answer_and_are_sent_again(
     expect(rows.filter(has_text="pending")).to_have_count(4)
 
 
+def test_deliveries_of_one_job_are_shown_alone(page: Page, api_only: str, services: Services) -> None:
+    endpoint = call(api_only, "POST", "/v1/webhooks", {"url": URL, "events": EVENTS})["id"]
+    for job in ("a" * 16, "b" * 16):
+        deliver(services, endpoint, job, Settlement("delivered", response_status=200))
+    page.goto(f"{api_only}/#/webhooks/{endpoint}?job={'b' * 16}")
+    rows = page.get_by_role("table", name="Deliveries").get_by_role("row")
+    expect(rows.filter(has_text="b" * 16)).to_be_visible()
+    expect(rows.filter(has_text="a" * 16)).to_have_count(0)
+    page.get_by_role("link", name="of all jobs").click()
+    expect(rows.filter(has_text="a" * 16)).to_be_visible()
+
+
 def test_the_secret_of_jobs_own_webhooks_can_be_read_again(
     page: Page, api_only: str, services: Services
 ) -> None:

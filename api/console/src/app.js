@@ -5,7 +5,6 @@ import { Shortcuts, showShortcuts } from "./components/shortcuts.js";
 import { Toasts, notify } from "./components/toast.js";
 import { connection, onEvent, startEvents, stopEvents } from "./events.js";
 import { html } from "./html.js";
-import { startJobs } from "./jobs.js";
 import { href, route } from "./router.js";
 import { logout, may, session } from "./session.js";
 import { THEMES, chooseTheme, theme } from "./theme.js";
@@ -39,13 +38,11 @@ export function App() {
   const key = known?.auth === "off" ? "off" : known?.key_id;
   useEffect(() => {
     if (!known || !may("jobs")) return undefined;
-    const endJobs = startJobs();
     const endNotice = onEvent("unauthorized", () => (session.value = null));
     startEvents();
     return () => {
       stopEvents();
       endNotice();
-      endJobs();
     };
   }, [key]);
   useEffect(() => {

@@ -22,6 +22,12 @@ export function onEvent(kind, handler) {
   return () => handlers.get(kind).delete(handler);
 }
 
+/** Call the handler of each kind at its events; returns what ends that. */
+export function onEvents(handlers) {
+  const ends = Object.entries(handlers).map(([kind, handler]) => onEvent(kind, handler));
+  return () => ends.forEach((end) => end());
+}
+
 /** Open the one stream of all the tenant's jobs, and keep it open. */
 export function startEvents() {
   if (isStarted) return;

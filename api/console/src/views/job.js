@@ -2,7 +2,7 @@ import { Empty, LoadError } from "../components/empty.js";
 import { Page } from "../components/page.js";
 import { Status } from "../components/status.js";
 import { html } from "../html.js";
-import { isLive } from "../jobs.js";
+import { isLive, useJob } from "../jobs.js";
 import { href } from "../router.js";
 import { Actions } from "./job/actions.js";
 import { ControlNets } from "./job/controlnets.js";
@@ -11,7 +11,6 @@ import { Images } from "./job/images.js";
 import { Live } from "./job/live.js";
 import { ReceiptPanel, RequestPanel, useExactJob } from "./job/records.js";
 import { Timeline } from "./job/timeline.js";
-import { useJob } from "./job/use_job.js";
 
 /** One job: what it makes, what it was asked for, where its time went. */
 export function JobView({ arg }) {

@@ -4,13 +4,12 @@ import { Empty, LoadError } from "../components/empty.js";
 import { Field, Select } from "../components/field.js";
 import { Page } from "../components/page.js";
 import { Progress } from "../components/progress.js";
-import { notify } from "../components/toast.js";
 import { plural } from "../format.js";
 import { html } from "../html.js";
+import { byAge, byTurn, jobList } from "../job_list.js";
 import { href, navigate } from "../router.js";
 import { may, session } from "../session.js";
 import { cancelAll, cancelJobs, cancelling } from "./queue/cancel_many.js";
-import { queueJobs } from "./queue/queue_jobs.js";
 import { Rows } from "./queue/rows.js";
 
 const FILTERS = [
@@ -23,13 +22,17 @@ const FILTERS = [
   ["cancelled", "cancelled"],
 ];
 
+/** What these filters show; each other one shows the status of its name. */
+const STATUSES = { active: ["running", "queued"], all: [null] };
+const FIELDS = "created_at,started_at,finished_at,queue_position,progress,model,prompt,priority,estimate,error,tenant";
+
 /** Jobs that wait and run, and those before them. */
 export function QueueView({ query }) {
   const filter = FILTERS.some(([name]) => name === query.status) ? query.status : "active";
   const seesAll = session.value.auth === "keys" && may("admin");
   const tenants = seesAll && query.tenants === "all" ? "all" : "own";
   const queue = useMemo(() => queueJobs(filter, tenants), [filter, tenants]);
-  useEffect(() => queue.start(), [queue]);
+  useEffect(queue.start, [queue]);
   const choose = (changes) => navigate("queue", "", { status: filter, tenants, ...changes });
   return html`<${Page} title="Queue" actions=${html`<${CancelButtons} />`}>
     <div class="queue-filters">
@@ -43,6 +46,12 @@ export function QueueView({ query }) {
     <${Cancelling} />
     <${Content} queue=${queue} filter=${filter} showsTenant=${tenants === "all"} />
   </>`;
+}
+
+function queueJobs(filter, tenants) {
+  const isQueue = filter === "active";
+  const statuses = STATUSES[filter] ?? [filter];
+  return jobList({ statuses, fields: FIELDS, limit: 200, whole: isQueue && "queued", tenants, order: isQueue ? byTurn : byAge });
 }
 
 function Count({ queue }) {
@@ -60,11 +69,12 @@ function Content({ queue, filter, showsTenant }) {
   if (!rows.value.length) return html`<${Nothing} filter=${filter} />`;
   const older = async () => {
     setBusy(true);
-    await loadOlder().catch((failed) => notify(failed.detail, "bad"));
+    await loadOlder();
     setBusy(false);
   };
   return html`
     <${Rows} rows=${rows} tenant=${session.value.tenant} showsTenant=${showsTenant} />
+    ${error.value && html`<p class="field-error" role="alert">${error.value.detail}</p>`}
     ${hasOlder.value && html`<p class="queue-older"><button type="button" class="button" disabled=${isBusy} onClick=${older}>Show older jobs</button></p>`}
   `;
 }

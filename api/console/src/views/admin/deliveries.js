@@ -14,13 +14,13 @@ import { href } from "../../router.js";
 const KINDS = { delivered: "ok", failed: "bad", pending: "accent" };
 const PAGE = 50;
 
-/** What was sent to a webhook, and what it answered; `id` is `default` for jobs' own webhooks. */
-export function Deliveries({ id }) {
+/** What was sent to a webhook, of `job` or of all, and what it answered; `id` is `default` for jobs' own webhooks. */
+export function Deliveries({ id, job }) {
   const path = `v1/webhooks/${encodeURIComponent(id)}`;
   const [cursors, setCursors] = useState([""]); // of the pages up to the one that is shown
   const cursor = cursors.at(-1);
   const webhook = useResource(id === "default" ? null : path);
-  const { data, error, reload } = useResource(`${path}/deliveries?limit=${PAGE}${cursor && `&cursor=${encodeURIComponent(cursor)}`}`, { everyMs: 3000 });
+  const { data, error, reload } = useResource(`${path}/deliveries?${new URLSearchParams({ limit: PAGE, ...(cursor && { cursor }), ...(job && { job }) })}`, { everyMs: 3000 });
   const replay = async (json) => {
     try {
       const { replayed } = await request(`${path}/replay`, { method: "POST", json });
@@ -36,7 +36,7 @@ export function Deliveries({ id }) {
   `;
   const to = id === "default" ? "webhooks of single jobs" : (webhook.data?.url ?? id);
   return html`<${Page} title="Deliveries" actions=${actions}>
-    <p class="muted">To ${to}, newest first.</p>
+    <p class="muted">To ${to}, newest first${job && html`, of <a href=${href("job", job)}>job ${job}</a> (<a href=${href("webhooks", id)}>of all jobs</a>)`}.</p>
     ${error && html`<${LoadError} error=${error} onRetry=${reload} />`}
     ${data?.deliveries.length === 0 && html`<${Empty} title="Nothing was sent yet">A delivery appears here when a job reaches one of the webhook's events.</>`}
     ${data?.deliveries.length > 0 && html`<${DeliveryTable} deliveries=${data.deliveries} showsUrl=${id === "default"} onReplay=${replay} />`}

@@ -20,8 +20,8 @@ const SIGNS = "Its receiver verifies signatures with it.";
 const ONCE = `${SIGNS} It is shown this once.`;
 
 /** Where events of jobs are sent; with an id in the address, what became of each delivery to it. */
-export function WebhooksView({ arg }) {
-  return arg ? html`<${Deliveries} id=${arg} />` : html`<${Webhooks} />`;
+export function WebhooksView({ arg, query }) {
+  return arg ? html`<${Deliveries} id=${arg} job=${query.job} key=${query.job} />` : html`<${Webhooks} />`;
 }
 
 function Webhooks() {

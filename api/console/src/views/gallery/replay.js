@@ -2,12 +2,11 @@ import { useEffect, useState } from "preact/hooks";
 
 import { request } from "../../api.js";
 import { html } from "../../html.js";
-import { imageUrl, isLive } from "../../jobs.js";
+import { imageUrl, isLive, useJob } from "../../jobs.js";
 import { areEqual, comparePixels } from "../../receipts/compare.js";
 import { submitReceipt } from "../../receipts/replay.js";
 import { href } from "../../router.js";
 import { Live } from "../job/live.js";
-import { useJob } from "../job/use_job.js";
 import { Comparison } from "./comparison.js";
 
 /** Generates the image of a receipt again, and says whether it is the same. */

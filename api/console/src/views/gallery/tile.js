@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { html } from "../../html.js";
-import { imageUrl } from "../../jobs.js";
+import { thumbnailUrl } from "../../jobs.js";
 import { href } from "../../router.js";
 import { SameAgain } from "../job/same_again.js";
 
@@ -13,7 +13,7 @@ export function Tile({ job, image, n }) {
   const prompt = job.prompt || "without a prompt";
   return html`<li class="tile">
     <a class="tile-image" href=${href("job", job.id)} aria-label="Open the job of “${prompt}”">
-      <${NearImage} src=${imageUrl(job.id, n)} image=${image} />
+      <${NearImage} src=${thumbnailUrl(job.id, n)} image=${image} />
     </a>
     <p class="tile-prompt" title=${prompt}>${prompt}</p>
     <p class="tile-actions">
@@ -24,7 +24,7 @@ export function Tile({ job, image, n }) {
   </li>`;
 }
 
-/** An image that is in the page only while it is near the screen: the files are whole images, not thumbnails. */
+/** An image that is in the page only while it is near the screen. */
 function NearImage({ src, image }) {
   const place = useRef(null);
   const [isNear, setNear] = useState(false);

@@ -6,7 +6,6 @@ import { fieldErrors } from "../../components/field.js";
 import { Page } from "../../components/page.js";
 import { notify } from "../../components/toast.js";
 import { html } from "../../html.js";
-import { loadJob } from "../../jobs.js";
 import { readExactJob } from "../../receipts/replay.js";
 import { useResource } from "../../resource.js";
 import { CarriedFields } from "./carried_fields.js";
@@ -56,7 +55,6 @@ function Form({ catalog }) {
     try {
       const { id } = await request("v1/jobs", { method: "POST", json: toRequest(form.value) });
       addSubmitted(id);
-      await loadJob(id);
       showResults();
     } catch (refused) {
       setRefusal(refused);

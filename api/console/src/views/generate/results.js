@@ -6,29 +6,22 @@ import { Progress } from "../../components/progress.js";
 import { Status } from "../../components/status.js";
 import { formatSeconds, plural } from "../../format.js";
 import { html } from "../../html.js";
-import { cancelJob, imageUrl, isLive, jobs, loadJob } from "../../jobs.js";
+import { cancelJob, imageUrl, isLive } from "../../jobs.js";
+import { useRemaining } from "../../remaining.js";
 import { href } from "../../router.js";
-import { useRemaining } from "../queue/remaining.js";
 import { setFields } from "./form_state.js";
 import { removeSubmitted, submitted } from "./submitted.js";
 
 /** The jobs that were submitted here, newest first: live previews, then images. */
 export function Results() {
-  const ids = submitted.value;
-  useEffect(() => {
-    for (const id of ids) {
-      if (!jobs.value.has(id)) loadJob(id).then((job) => job || removeSubmitted([id]), () => {});
-    }
-  }, [ids]);
-  const shown = ids.map((id) => jobs.value.get(id)).filter(Boolean);
-  const ended = shown.filter((job) => !isLive(job.status)).map((job) => job.id);
+  const ended = submitted.value.filter(({ state: { value: { job } } }) => job && !isLive(job.status)).map(({ id }) => id);
   return html`<section class="results" aria-label="Results">
     <header class="row">
       <h2 class="grow">Results</h2>
       ${ended.length > 0 && html`<button type="button" class="button button-small" onClick=${() => removeSubmitted(ended)}>Clear</button>`}
     </header>
-    ${shown.length
-      ? shown.map((job) => html`<${JobCard} key=${job.id} job=${job} />`)
+    ${submitted.value.length
+      ? submitted.value.map((one) => html`<${Submitted} key=${one.id} ...${one} />`)
       : html`<${Empty} title="Nothing submitted yet">
           Describe an image at the left and press <kbd>Ctrl</kbd> <kbd>Enter</kbd>. Previews appear here while it is generated; all
           jobs are in the <a href=${href("gallery")}>gallery</a>.
@@ -36,19 +29,27 @@ export function Results() {
   </section>`;
 }
 
+function Submitted({ id, state, start }) {
+  const { job, error } = state.value;
+  useEffect(start, [start]);
+  useEffect(() => void (error?.status === 404 && removeSubmitted([id])), [error]);
+  return job && html`<${JobCard} job=${job} />`;
+}
+
 function JobCard({ job }) {
-  return html`<article class="job-card card" aria-label=${`Job: ${job.prompt}`} data-job=${job.id} data-status=${job.status}>
+  const { prompt } = job.request;
+  return html`<article class="job-card card" aria-label=${`Job: ${prompt}`} data-job=${job.id} data-status=${job.status}>
     <header class="row">
       <${Status} status=${job.status} />
-      <p class="grow job-prompt">${job.prompt}</p>
+      <p class="grow job-prompt">${prompt}</p>
       ${isLive(job.status) &&
       html`<button type="button" class="button button-small" onClick=${() => cancelJob(job.id)}>Cancel</button>`}
       <a class="button button-small" href=${href("job", job.id)}>Details</a>
     </header>
     ${isLive(job.status) && html`<${LiveJob} job=${job} />`}
     ${job.error && html`<p class="field-error">${job.error.detail}</p>`}
-    ${job.warnings?.map((text) => html`<p class="warning" key=${text}>${text}</p>`)}
-    ${job.images?.length > 0 && html`<${Images} job=${job} />`}
+    ${job.warnings.map((text) => html`<p class="warning" key=${text}>${text}</p>`)}
+    ${job.images.length > 0 && html`<${Images} job=${job} />`}
     <p class="visually-hidden" role="status">${announcement(job)}</p>
   </article>`;
 }
@@ -77,7 +78,7 @@ function Images({ job }) {
         <a href=${imageUrl(job.id, n)} target="_blank" rel="noreferrer">
           <img
             class=${width < 256 ? "pixelated" : ""} src=${imageUrl(job.id, n)} width=${width} height=${height}
-            alt=${`Image ${n + 1} of ${job.images.length}: ${job.prompt}`}
+            decoding="async" alt=${`Image ${n + 1} of ${job.images.length}: ${job.request.prompt}`}
           />
         </a>
         <p class="row muted">
@@ -90,7 +91,7 @@ function Images({ job }) {
 }
 
 /** What screen readers say when the status changes. */
-function announcement({ status, prompt, images }) {
-  if (status === "succeeded") return `${plural(images?.length ?? 0, "image")} of “${prompt}”: done.`;
-  return status === "failed" || status === "cancelled" ? `“${prompt}”: ${status}.` : "";
+function announcement({ status, request: { prompt }, images }) {
+  if (status === "succeeded") return `${plural(images.length, "image")} of “${prompt}”: done.`;
+  return isLive(status) ? "" : `“${prompt}”: ${status}.`;
 }

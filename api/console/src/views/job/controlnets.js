@@ -32,7 +32,7 @@ function ControlImage({ src, caption, of }) {
   return html`<figure>
     ${isGone
       ? html`<p class="muted">gone: its time is over</p>`
-      : html`<a href=${src} target="_blank" rel="noopener"><img src=${src} alt="${caption} of ${of}" onError=${() => setGone(true)} /></a>`}
+      : html`<a href=${src} target="_blank" rel="noopener"><img src=${src} alt="${caption} of ${of}" loading="lazy" decoding="async" onError=${() => setGone(true)} /></a>`}
     <figcaption class="muted">${caption}</figcaption>
   </figure>`;
 }

@@ -31,13 +31,11 @@ export function Facts({ job }) {
 }
 
 function Deliveries({ job }) {
-  const { data } = useResource("v1/webhooks/default/deliveries?limit=200");
-  const own = (data?.deliveries ?? []).filter((delivery) => delivery.job_id === job.id);
-  if (!own.length) return null;
-  const counts = Map.groupBy ? [...Map.groupBy(own, ({ status }) => status)].map(([status, all]) => `${all.length} ${status}`) : [];
+  const { data } = useResource(`v1/webhooks/default/deliveries?job=${job.id}`);
+  if (!data?.deliveries.length) return null;
   return html`<div>
     <dt>Webhook</dt>
-    <dd><a href=${href("webhooks", "", { webhook: "default" })}>${counts.join(", ") || own.length}</a></dd>
+    <dd><a href=${href("webhooks", "default", { job: job.id })}>${data.deliveries.map(({ event, status }) => `${event} ${status}`).join(", ")}</a></dd>
   </div>`;
 }
 

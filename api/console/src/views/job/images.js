@@ -2,7 +2,7 @@ import { useLayoutEffect, useState } from "preact/hooks";
 
 import { html } from "../../html.js";
 import { href } from "../../router.js";
-import { imageUrl } from "../../jobs.js";
+import { imageUrl, thumbnailUrl } from "../../jobs.js";
 
 /** The images of a job: one large, the others to choose from; the arrow keys turn them over. */
 export function Images({ job }) {
@@ -38,7 +38,7 @@ export function Images({ job }) {
       ${job.images.map(
         (one, i) => html`<li key=${i}>
           <button type="button" aria-label="Show image ${i + 1}" aria-current=${i === n ? "true" : undefined} onClick=${() => setN(i)}>
-            <img src=${imageUrl(job.id, i)} width=${one.width} height=${one.height} alt="" loading="lazy" />
+            <img src=${thumbnailUrl(job.id, i)} width=${one.width} height=${one.height} alt="" loading="lazy" decoding="async" />
           </button>
         </li>`,
       )}

@@ -1,10 +1,8 @@
-import { useEffect, useState } from "preact/hooks";
-
 import { Preview } from "../../components/preview.js";
 import { Progress } from "../../components/progress.js";
 import { formatSeconds } from "../../format.js";
 import { html } from "../../html.js";
-import { remainingSeconds } from "../queue/remaining.js";
+import { useRemaining } from "../../remaining.js";
 
 /** What a job that has not ended does now: its place in the queue, or its progress with a preview. */
 export function Live({ job }) {
@@ -23,13 +21,4 @@ export function Live({ job }) {
       <${Progress} label="Progress of the job" value=${total ? step : null} max=${total} text=${total ? `${step} / ${total}` : ""} />
     </div>
   </div>`;
-}
-
-function useRemaining(job) {
-  const [now, setNow] = useState(Date.now());
-  useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1000);
-    return () => clearInterval(timer);
-  }, []);
-  return remainingSeconds(job, now);
 }

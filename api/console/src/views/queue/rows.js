@@ -7,7 +7,7 @@ import { formatSeconds } from "../../format.js";
 import { html } from "../../html.js";
 import { cancelJob, isLive } from "../../jobs.js";
 import { href } from "../../router.js";
-import { remainingSeconds } from "./remaining.js";
+import { remainingSeconds } from "../../remaining.js";
 
 /** The table of the queue. An event renders the row of its job alone; ages and estimates move by a clock. */
 export function Rows({ rows, tenant, showsTenant }) {
