@@ -27,7 +27,7 @@ from infra.chaos.faults import ACCOUNTABLE, FAULTS, Consequences, possible_fault
 from infra.chaos.plot import plot_run
 from infra.chaos.recipes.modes import MIXED_MODE, RECIPES
 from infra.chaos.report import Injected, Run, Setup, render
-from infra.chaos.resources import ResourceLog, grown
+from infra.chaos.resources import ALLOWED_MB, MIXED_WORKER_MB, ResourceLog, grown
 from infra.chaos.target import Target, own_disk
 from infra.chaos.tenants import create_tenants
 from infra.chaos.traffic import LORA_FILES, Traffic, upload_loras
@@ -126,7 +126,8 @@ def _run(target: Target, options: argparse.Namespace) -> Run:
         after = resources.take()
     run.samples = resources.samples
     if before is not None and after is not None:
-        run.verdict.violations += grown(before, after, resources.samples)
+        mixed_mb = dict.fromkeys(target.worker_names, MIXED_WORKER_MB) if options.mixed_catalog else {}
+        run.verdict.violations += grown(before, after, resources.samples, {**ALLOWED_MB, **mixed_mb})
     return run
 
 

@@ -28,6 +28,10 @@ GROWTH, GROWTH_MB = 0.1, 32.0
 SLACK: Mapping[str, int] = {"files": 8, "processes": 0}
 #: Up to here a server may grow: its own collector of garbage is told that much (`weed_environment`).
 ALLOWED_MB: Mapping[str, float] = {"s3": 400.0}
+#: The same for a worker that loads models of every architecture, one after another, and the code of each.
+MIXED_WORKER_MB = 800.0
+#: Folders of `SWIFT_HOME` whose files are a server's data, or remember something of each model.
+NOT_COUNTED = ("redis", "residual-redis", "s3", "weight-hashes")
 #: What a log is called whose process was started again; so many are kept.
 OLD_LOG = re.compile(r"\.log\.\d+$")
 #: Connections that it may have more than it ever had in the first half of the run: pools keep theirs.
@@ -103,11 +107,10 @@ class Life:
     first_mb: float
     last_mb: float
 
-    @property
-    def is_growing(self) -> bool:
-        """Whether it needs clearly more in the second half."""
+    def is_growing(self, allowed_mb: Mapping[str, float] = ALLOWED_MB) -> bool:
+        """Whether it needs clearly more in the second half, and more than it is allowed."""
         grown_mb = self.last_mb - self.first_mb
-        if self.last_mb <= ALLOWED_MB.get(self.name, 0.0):
+        if self.last_mb <= allowed_mb.get(self.name, 0.0):
             return False
         return grown_mb > GROWTH_MB and grown_mb > GROWTH * self.first_mb
 
@@ -129,7 +132,12 @@ def lives(samples: Sequence[Sample]) -> list[Life]:
     return found
 
 
-def grown(before: Sample, after: Sample, samples: Sequence[Sample]) -> Iterator[str]:
+def grown(
+    before: Sample,
+    after: Sample,
+    samples: Sequence[Sample],
+    allowed_mb: Mapping[str, float] = ALLOWED_MB,
+) -> Iterator[str]:
     """What a fleet without jobs has more of than at the start, and processes whose memory grows."""
     for name, slack in SLACK.items():
         first, last = before.counts[name], after.counts[name]
@@ -140,7 +148,7 @@ def grown(before: Sample, after: Sample, samples: Sequence[Sample]) -> Iterator[
         if after.counts[name] > most + MORE_CONNECTIONS:
             yield f"{name}: {after.counts[name]} after the run, at most {most} in its first half"
     for life in lives(samples):
-        if life.is_growing:
+        if life.is_growing(allowed_mb):
             yield (
                 f"memory of {life.name}: {life.first_mb:.0f} MB, then {life.last_mb:.0f} MB "
                 f"within {life.seconds:.0f} s"
@@ -168,11 +176,11 @@ def _sample(target: Target, at_s: float) -> Sample:
 
 
 def _files(home: Path) -> int:
-    """Files in `SWIFT_HOME` that are no server's data and no old log."""
+    """Files in `SWIFT_HOME`, but for those of `NOT_COUNTED` and old logs."""
     return sum(
         path.is_file() and OLD_LOG.search(path.name) is None
         for folder in home.iterdir()
-        if folder.is_dir() and folder.name not in ("redis", "residual-redis", "s3")
+        if folder.is_dir() and folder.name not in NOT_COUNTED
         for path in folder.rglob("*")
     )
 

@@ -10,7 +10,7 @@ def samples(*megabytes: float, pid: int = 1) -> list[Sample]:
 
 def test_memory_that_rises_while_a_process_starts_is_no_leak() -> None:
     flat = samples(100, 150, 300, 400, 469, 500, *[600.0] * 8)
-    assert [life.is_growing for life in lives(flat)] == [False]
+    assert [life.is_growing() for life in lives(flat)] == [False]
     assert list(grown(flat[0], flat[-1], flat)) == []
 
 
@@ -41,6 +41,10 @@ def test_connections_that_a_fleet_had_in_the_first_half_of_a_run_are_no_leak() -
 
 
 def test_a_server_may_grow_to_what_it_is_told_to_take() -> None:
-    assert not Life("s3", 170.0, 265.0, 324.0).is_growing
-    assert Life("s3", 170.0, 365.0, 424.0).is_growing
-    assert Life("unet1", 170.0, 265.0, 324.0).is_growing
+    assert not Life("s3", 170.0, 265.0, 324.0).is_growing()
+    assert Life("s3", 170.0, 365.0, 424.0).is_growing()
+    assert Life("unet1", 170.0, 265.0, 324.0).is_growing()
+    # So may a worker that loads models one after another
+    assert not Life("unet1", 170.0, 265.0, 324.0).is_growing({"unet1": 400.0})
+    rising = samples(*(500.0 + 50 * i for i in range(12)))
+    assert list(grown(rising[0], rising[-1], rising, {"unet1": 1100.0})) == []
