@@ -139,7 +139,7 @@ class Check:
         requests_of: dict[int, dict[str, Any]] = {}
         for one in self._accepted:
             job = self._jobs[one.job_id]
-            if job is not None and job["images"] and self._recipes[one.recipe].distance is not None:
+            if job is not None and job["images"] and self._recipes[one.recipe].peer_distance is not None:
                 size = {side: job["images"][0][side] for side in ("width", "height")}
                 requests_of.setdefault(one.recipe, {**job["request"], **size})
         folder = self._target.stack.home.parent / "diffusers"

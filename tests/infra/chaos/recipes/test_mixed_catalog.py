@@ -9,3 +9,8 @@ def test_the_recipes_name_every_model_of_the_mixed_catalog_with_its_controlnet_a
         model = recipe.body["model"]
         assert all(name == controlnet_of(model) for name, _, _ in recipe.controlnets)
         assert all(name == lora_of(model) for name, _ in recipe.loras)
+
+
+def test_every_model_has_a_job_with_its_lora_that_is_compared_with_diffusers() -> None:
+    compared = {one.body["model"] for one in MIXED_CATALOG if one.loras and one.peer_distance == 1}
+    assert compared == set(MODELS)
