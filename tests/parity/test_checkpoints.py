@@ -2,15 +2,18 @@
 
 import copy
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
-from shared.catalog.schedulers import DIFFUSION_SCHEDULERS
+from shared.catalog.schedulers import DIFFUSION_SCHEDULERS, FLOW_MATCH_SCHEDULERS, SCHEDULERS, schedulers_of
+from shared.families.flux import FLUX
 from shared.jobs.receipt import WorkerReceipt
 from tests.parity.report import CHECKPOINTS
 from tests.scheduler_config import SD_SCHEDULER
@@ -24,9 +27,20 @@ from workers.unet.latents.inpaint import MaskBlending
 from workers.unet.timesteps.schedule import Schedule, Timestep, TimestepSpec, make_schedule
 
 CPU = find_device("cpu")
-#: "prk": PNDM begins with Runge-Kutta steps, as with models whose config does not say otherwise.
 MODES = ("text", "image", "mask")
-CASES = [*itertools.product(DIFFUSION_SCHEDULERS, MODES), ("pndm", "prk")]
+#: "prk": PNDM begins with Runge-Kutta steps, as with models whose config does not say otherwise.
+#: "dynamic": flow matching is shifted by the image's size, as Flux does it, and else by a fixed number.
+CASES = [
+    *itertools.product(DIFFUSION_SCHEDULERS, MODES),
+    ("pndm", "prk"),
+    *(
+        (name, mode)
+        for name in FLOW_MATCH_SCHEDULERS
+        for mode in MODES
+        if mode == "text" or SCHEDULERS[name].begins_from_image
+    ),
+    *((name, "dynamic") for name in schedulers_of(FLUX)),
+]
 STEPS, IMAGES, ETA = 5, 2, 0.5
 BASIS = Basis(
     worker=WorkerReceipt(device="cpu", threads=1, dtype="float32", versions={}), model_sha256="", request=""
@@ -97,19 +111,26 @@ def sample(generators: Sequence[Generator]) -> Tensor:
 
 
 @cache
-def pristine(scheduler: str, strength: float | None, skip_prk_steps: bool) -> Schedule:
+def pristine(scheduler: str, strength: float | None, variant: str) -> Schedule:
     """Making one takes diffusers up to a second: each loop gets a copy that was never used."""
-    config = SD_SCHEDULER | {"skip_prk_steps": skip_prk_steps}
-    return make_schedule(TimestepSpec(scheduler, STEPS, strength=strength), config, CPU)
+    options = {"mu": 0.9} if variant == "dynamic" else {}
+    steps = TimestepSpec(scheduler, STEPS, strength=strength, options=json.dumps(options))
+    return make_schedule(steps, config_of(scheduler, variant), CPU)
+
+
+def config_of(scheduler: str, variant: str) -> dict[str, Any]:
+    if scheduler in FLOW_MATCH_SCHEDULERS:
+        return {"num_train_timesteps": 1000, "shift": 3.0, "use_dynamic_shifting": variant == "dynamic"}
+    return SD_SCHEDULER | {"skip_prk_steps": variant != "prk"}
 
 
 def make_loop(scheduler: str, mode: str) -> Loop:
     strength = 0.9 if mode in ("image", "mask") else None
-    schedule = copy.deepcopy(pristine(scheduler, strength, mode != "prk"))
+    schedule = copy.deepcopy(pristine(scheduler, strength, "" if mode in MODES else mode))
     state = SchedulerState(schedule.scheduler)
     generators = [torch.Generator().manual_seed(seed) for seed in range(IMAGES)]
     image, noise = sample(generators), sample(generators)
-    is_text = mode in ("text", "prk")
+    is_text = mode not in ("image", "mask")
     start = InitialLatents(schedule.initial(noise) if is_text else schedule.noised(image, noise, 0))
     if mode == "mask":
         mask = (sample(generators)[:, :1] > 0).float()

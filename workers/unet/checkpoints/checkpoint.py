@@ -6,6 +6,7 @@ As bytes it is a frame of the residual transport (`workers.transport.wire`): thi
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
@@ -51,7 +52,9 @@ class CheckpointHeader(StrictMessage):
     step: Step
     latents: int = Field(ge=0, description="number of a tensor, as are others in here")
     generators: list[int] = Field(max_length=MAX_IMAGES)
-    scheduler: dict[str, Any] = Field(description='JSON, a tensor in it is {"tensor": its number}')
+    scheduler: dict[str, Any] = Field(
+        description='JSON, a tensor in it is {"tensor": number}, a shape {"size": [...]}'
+    )
     tensors: list[TensorLayout] = Field(max_length=1 << 12)
 
     @field_validator("format")
@@ -103,6 +106,8 @@ class CheckpointCopy:
     def _described(self, value: Value) -> Any:
         if isinstance(value, Tensor):
             return {"tensor": self._copies.add(value)}
+        if isinstance(value, torch.Size):
+            return {"size": list(value)}
         return [self._described(one) for one in value] if isinstance(value, list) else value
 
 
@@ -134,5 +139,5 @@ class Checkpoint:
 
 def _read(value: Any, tensors: Sequence[Tensor]) -> Value:
     if isinstance(value, dict):
-        return tensors[value["tensor"]]
+        return torch.Size(value["size"]) if "size" in value else tensors[value["tensor"]]
     return [_read(one, tensors) for one in value] if isinstance(value, list) else value

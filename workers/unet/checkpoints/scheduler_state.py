@@ -7,10 +7,11 @@ Schedulers keep their state in attributes: counters, earlier predictions, the la
 from collections.abc import Mapping
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 #: The types that the state of a scheduler may have; a list may hold all of them.
-Value = Tensor | bool | int | float | str | None | list["Value"]
+Value = Tensor | torch.Size | bool | int | float | str | None | list["Value"]
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -67,6 +68,8 @@ def _checked(name: str, value: Any) -> Value:
     """A value that can be stored, its lists copied: the scheduler goes on writing to its own."""
     if isinstance(value, list):
         return [_checked(name, one) for one in value]
-    if isinstance(value, Tensor) or type(value) in _PLAIN:  # a subclass, as of numpy, computes otherwise
+    if (
+        isinstance(value, Tensor | torch.Size) or type(value) in _PLAIN
+    ):  # a subclass, as of numpy, computes otherwise
         return cast("Value", value)
     raise UnsupportedState(f"{name} is a {type(value).__name__}")

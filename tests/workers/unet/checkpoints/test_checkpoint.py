@@ -28,7 +28,7 @@ def frame(latents: torch.Tensor | None = None) -> bytes:
     state = LoopState(
         3,
         torch.zeros(1, 4, 2, 2) if latents is None else latents,
-        {"outputs": [None, outputs], "last": outputs, "sigma": 0.1, "order": 2},
+        {"outputs": [None, outputs], "last": outputs, "sigma": 0.1, "order": 2, "shape": torch.Size([4, 2])},
         [torch.Generator().manual_seed(1).get_state()],
     )
     return CheckpointCopy(state, BASIS, SO_FAR, CPU).pack()
@@ -46,6 +46,8 @@ def test_everything_comes_back() -> None:
     assert outputs[0] is None
     assert outputs[1] is state.scheduler["last"]
     assert (state.scheduler["sigma"], state.scheduler["order"]) == (0.1, 2)
+    assert state.scheduler["shape"] == torch.Size([4, 2])
+    assert isinstance(state.scheduler["shape"], torch.Size)
     assert torch.equal(state.generators[0], torch.Generator().manual_seed(1).get_state())
 
 
@@ -62,6 +64,7 @@ def test_what_is_no_checkpoint_is_refused(data: bytes) -> None:
         {"generators": [9]},
         {"scheduler": {"last": {"tensor": 9}}},
         {"scheduler": {"last": {}}},
+        {"scheduler": {"last": {"size": ["4"]}}},
         {"tensors": []},
     ],
 )

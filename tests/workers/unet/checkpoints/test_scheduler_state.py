@@ -1,4 +1,4 @@
-"""What steps have changed in a scheduler is found, whatever it is; `tests/parity` asks all 52."""
+"""What steps have changed in a scheduler is found, whatever it is; `tests/parity` asks all of them."""
 
 from typing import Any
 
