@@ -15,7 +15,6 @@ from workers.families.qwen_image.forward import staged_forward
 from workers.families.qwen_image.guidance import NormPreservingGuidance
 from workers.families.qwen_image.latents import QwenImageLatents
 from workers.families.qwen_image.lora_targets import qwen_image_lora_targets
-from workers.families.qwen_image.template import TemplateTokenizer
 from workers.families.staged_forward import StagedForward
 from workers.families.transformer.flow_match import job_sigmas, shift_of_size
 from workers.families.transformer.inpainting import sampling_generator
@@ -26,7 +25,7 @@ from workers.families.transformer.model import (
     TransformerModel,
     repeated,
 )
-from workers.families.transformer.texts import TokenWindow
+from workers.families.transformer.texts import TemplateTokenizer, TokenWindow
 from workers.families.transformer.two_forwards import BranchPair
 
 

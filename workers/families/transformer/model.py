@@ -129,7 +129,14 @@ class TransformerModel(BaseModel):
 
     def prompt_warnings(self, spec: JobSpec) -> list[str]:
         """See `BaseModel`."""
-        return truncation_warnings(self.token_windows(spec))
+        warnings = truncation_warnings(self.token_windows(spec))
+        scale = self.facts.true_cfg_scale
+        if scale > 1 and spec.true_cfg_scale is None and spec.negative_prompt is None:
+            effect = (
+                f"the true_cfg_scale of {self.facts.label}, {scale:g}, takes effect with a negative_prompt"
+            )
+            warnings.append(f"the job has no guidance: {effect}, which may be empty")
+        return warnings
 
     def staged_forward(
         self,

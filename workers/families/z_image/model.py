@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from shared.catalog.schedulers import SCHEDULERS
 from shared.families.base import Config, ControlPlan
 from shared.families.z_image import Z_IMAGE
 from shared.jobs.spec import JobSpec
@@ -15,15 +14,12 @@ from workers.families.staged_forward import StagedForward
 from workers.families.transformer.flow_match import shift_of_size
 from workers.families.transformer.lora_targets import TransformerLoraTargets
 from workers.families.transformer.model import UNKNOWN_WEIGHTS, LoadedWeights, TransformerModel
-from workers.families.transformer.texts import TokenWindow
+from workers.families.transformer.texts import TemplateTokenizer, TokenWindow
 from workers.families.z_image.conditioning import ZImageConditioning, as_chat, encode_caption
 from workers.families.z_image.forward import staged_forward
 from workers.families.z_image.guidance import ZImageGuidance
 from workers.families.z_image.latents import ZImageLatents
 from workers.families.z_image.lora_targets import z_image_lora_targets
-
-#: Tokens of a prompt that are read, with the chat template's, of a job that does not say.
-MAX_TOKENS = 512
 
 
 class ZImageModel(TransformerModel):
@@ -50,27 +46,24 @@ class ZImageModel(TransformerModel):
         """See `BaseModel`."""
         steps, (width, height) = spec.num_inference_steps, self.size(spec.width, spec.height)
         tokens = (width // self.facts.size_multiple) * (height // self.facts.size_multiple)
-        options: dict[str, Any] = {"mu": shift_of_size(tokens, self.scheduler_config)}
-        if not SCHEDULERS[spec.scheduler].options.get("use_flow_sigmas"):
-            options["sigmas"] = list(
-                spec.sigmas or torch.linspace(1.0, 1 / steps, steps, dtype=torch.float32).tolist()
-            )
-        return options
+        evenly = torch.linspace(1.0, 1 / steps, steps, dtype=torch.float32).tolist()
+        return {"mu": shift_of_size(tokens, self.scheduler_config), "sigmas": list(spec.sigmas or evenly)}
 
     def token_windows(self, spec: JobSpec) -> list[TokenWindow]:
         """See `TransformerModel`."""
-        tokenizer, most = self.pipe.tokenizer, spec.max_sequence_length or MAX_TOKENS
+        tokenizer = TemplateTokenizer(self.pipe.tokenizer, as_chat(self.pipe.tokenizer, "{}"))
+        tokens = max(0, self.text_tokens(spec) - tokenizer.tokens_before)
         return [
-            TokenWindow(field, as_chat(tokenizer, text), tokenizer, most)
+            TokenWindow(field, text, tokenizer, tokens, closing=0)
             for field, text in self._texts(spec).items()
         ]
 
     @torch.inference_mode()
     def encode_texts(self, spec: JobSpec) -> dict[str, Tensor]:
         """See `BaseModel`; each ``(1, tokens, d)``."""
-        most = spec.max_sequence_length or MAX_TOKENS
+        tokens = self.text_tokens(spec)
         return {
-            field: encode_caption(self.pipe.tokenizer, self.pipe.text_encoder, text, most)
+            field: encode_caption(self.pipe.tokenizer, self.pipe.text_encoder, text, tokens)
             for field, text in self._texts(spec).items()
         }
 

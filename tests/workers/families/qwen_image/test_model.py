@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,10 +44,26 @@ def test_branches_that_run_apart_have_the_bits_of_both_together(world: Transform
 def test_the_end_of_a_text_that_is_not_read_is_told(world: TransformerWorld) -> None:
     prompt = "a red cat on a blue background with a star in the night sky"
     with world.worker.models.use("base") as model:
-        read = model.prompt_warnings(world.spec(prompt=prompt, max_sequence_length=14))
-        cut = model.prompt_warnings(world.spec(prompt=prompt, max_sequence_length=12))
+        guided = world.spec(prompt=prompt, negative_prompt="", max_sequence_length=14)
+        read = model.prompt_warnings(guided)
+        cut = model.prompt_warnings(guided.model_copy(update={"max_sequence_length": 12}))
     assert read == []
     assert cut == ["prompt has 14 tokens, the text encoder sees 12; ignored: ' night sky'"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_told"),
+    [({}, True), ({"true_cfg_scale": 1.0}, False), ({"negative_prompt": ""}, False)],
+    ids=str,
+)
+def test_a_job_without_the_guidance_that_its_family_has_by_default_says_so(
+    world: TransformerWorld, fields: dict[str, Any], is_told: bool
+) -> None:
+    with world.worker.models.use("base") as model:
+        wanted = world.spec(**fields)
+        assert model.guidance(wanted).is_guided == ("negative_prompt" in fields)
+        told = model.prompt_warnings(wanted)
+    assert [sentence.split(":")[0] for sentence in told] == ["the job has no guidance"] * is_told
 
 
 def test_a_preview_has_a_pixel_for_each_latent(world: TransformerWorld) -> None:

@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+import torch
 
 from tests.workers.families.dtypes import in_turn
 from tests.workers.families.z_image.world import KINDS, World
+from workers.families.z_image.conditioning import as_chat, encode_caption
 from workers.unet.cfg_parallel.policy import may_split
 
 #: Fields of jobs from text.
@@ -75,6 +77,26 @@ def test_a_controlnet_guides_only_its_share_of_the_steps(world: World) -> None:
     whole = world.ours(world.spec(controlnets=[world.controlnet("2.1")]))
     assert not partly.equals(plain)
     assert not partly.equals(whole)
+
+
+def test_the_words_that_are_not_read_are_told(world: World) -> None:
+    prompt = "a red cat on a blue background with a star in the night sky"
+    with world.worker.models.use(world.dtype) as model:
+        tokenizer, encoder = model.pipe.tokenizer, model.pipe.text_encoder
+        # Given a window, of the template's tokens and the text's, that is one token too short
+        before = len(tokenizer(as_chat(tokenizer, "{}").split("{}")[0])["input_ids"])
+        words = tokenizer(prompt)["input_ids"]
+        fits = world.spec(prompt=prompt, negative_prompt="", max_sequence_length=before + len(words))
+        cut = fits.model_copy(update={"max_sequence_length": before + len(words) - 1})
+        assert model.prompt_warnings(fits) == []
+        last = tokenizer.decode(words[-1:])
+        sees = f"prompt has {len(words)} tokens, the text encoder sees {len(words) - 1}; ignored: {last!r}"
+        assert model.prompt_warnings(cut) == [sees]
+        # Then a prompt with another last word has the same embeddings
+        other = tokenizer.decode([*words[:-1], words[0]])
+        for window, is_same in ((before + len(words), False), (before + len(words) - 1, True)):
+            one, another = (encode_caption(tokenizer, encoder, text, window) for text in (prompt, other))
+            assert torch.equal(one, another) == is_same
 
 
 def test_a_job_is_not_split_over_two_workers_nor_batched_with_others(world: World) -> None:
