@@ -11,6 +11,7 @@ from api.submission.images.input_images import read_input_images
 from api.submission.images.reader import ImageReader
 from api.submission.lora_refs import find_ref
 from api.submission.source import Source
+from api.submission.unread_fields import warn_of_unread
 from api.submission.validate import ValidRequest
 from shared.jobs.families.controlnet_masks import check_inpainted_images
 from shared.jobs.options import ControlNetOptions, fields_of
@@ -52,7 +53,8 @@ def resolve(valid: ValidRequest, source: Source, services: Services, tenant: str
     controlnets = _read_controlnets(request, source, reader, known.get("image"))
     spec = draft.model_copy(update={**known, "controlnets": controlnets, "loras": loras})
     check_inpainted_images(spec, [services.families.controlnet(one.name) for one in controlnets])
-    return ResolvedJob(spec, reader.pngs, reader.warnings)
+    unread = [] if receipt else warn_of_unread(request, services, draft.model)
+    return ResolvedJob(spec, reader.pngs, [*reader.warnings, *unread])
 
 
 def _read_controlnets(

@@ -5,6 +5,7 @@ Of single files and hub ids nothing is known before they are loaded: questions a
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,15 @@ class ModelFamilies:
         """The config of a ControlNet."""
         entry = self._catalog.controlnets[name]
         return self._read(entry.config or entry.source, "config.json")
+
+    def reads_guidance_scale(self, model: str, controlnets: Iterable[str]) -> bool | None:
+        """Whether a job with these ControlNets reads its ``guidance_scale``."""
+        facts, config = self.facts(model), self.denoiser_config(model)
+        others = [self.controlnet_config(name) for name in controlnets]
+        if facts is None or config is None:
+            return None
+        known = [other for other in others if other is not None]
+        return facts.reads_guidance_scale(config, known) or (None if len(known) < len(others) else False)
 
     def incompatibility(self, controlnet: str, model: str) -> str | None:
         """Why a ControlNet cannot guide a base model, as far as that is known."""

@@ -9,7 +9,7 @@ expected must raise nothing; whoever loads the model says what is wrong with it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -229,8 +229,15 @@ class FamilyFacts(ABC):
         return scale > 1 and has_negative_prompt
 
     def has_distilled_guidance(self, config: Config) -> bool:
-        """Whether the denoiser takes the guidance scale as an input, in place of an unconditional branch."""
+        """Whether the denoiser or the ControlNet takes the guidance scale as an input, in place of an
+        unconditional branch."""
         return False
+
+    def reads_guidance_scale(self, config: Config, controlnets: Iterable[Config]) -> bool:
+        """Whether a job reads its ``guidance_scale``: by the configs of its denoiser and its ControlNets,
+        which may have guidance distilled in where the denoiser has not."""
+        is_distilled = any(map(self.has_distilled_guidance, (config, *controlnets)))
+        return self.guidance_begins_above is not None or is_distilled
 
     def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
         """Width and height in pixels of images that no job gives a size; ``configs`` are those of the parts

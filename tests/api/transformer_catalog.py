@@ -10,6 +10,7 @@ from shared.catalog.catalog import read_catalog
 
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "flux": ("FluxTransformer2DModel", {"guidance_embeds": True}, {"use_dynamic_shifting": True}),
+    "schnell": ("FluxTransformer2DModel", {}, {"shift": 1.0}),
     "sd3": ("SD3Transformer2DModel", {"num_attention_heads": 24}, {"shift": 3.0}),
     "qwen": ("QwenImageTransformer2DModel", {}, {"use_dynamic_shifting": True}),
     "z": ("ZImageTransformer2DModel", {}, {"shift": 3.0}),
@@ -23,6 +24,8 @@ CONTROLNETS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "flux-6-0": ("flux", "FluxControlNetModel", {"num_layers": 6, "num_single_layers": 0}),
     "flux-union": ("flux", "FluxControlNetModel", {"num_layers": 5, "num_single_layers": 10, "num_mode": 10}),
+    "schnell-plain": ("schnell", "FluxControlNetModel", {"num_layers": 5}),
+    "schnell-guided": ("schnell", "FluxControlNetModel", {"num_layers": 5, "guidance_embeds": True}),
     "flux-narrow": ("flux", "FluxControlNetModel", {"num_attention_heads": 12}),
     "qwen-net": ("qwen", "QwenImageControlNetModel", {"num_layers": 5}),
     "qwen-other": ("qwen", "QwenImageControlNetModel", {"num_layers": 5}),

@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 
 from api.schemas.job_request import JobRequest
+from api.schemas.submission import ReplayRequest, Submission
 from api.services import Services
+from api.submission.source import Source, read_source
+from api.submission.submit import prepare
 from shared.errors import InvalidRequest
 from shared.jobs.spec import JobSpec
-from tests.api.services import base64_of, image_file, resolved, safetensors
+from shared.keys import LOCAL
+from tests.api.services import base64_of, image_file, receipt_of, resolved, safetensors
 from tests.api.transformer_catalog import CONTROLNETS, MODELS, with_transformers
 
 
@@ -154,6 +158,41 @@ def test_what_a_controlnet_guides_is_known(transformers: Services) -> None:
     assert modes["flux-union"] == {"text", "image", "mask"}
     assert modes["sd3-net"] == modes["qwen-net"] == modes["z-net"] == {"text"}
     assert modes["sd3-mask"] == modes["qwen-mask"] == {"mask"}
+
+
+@pytest.mark.parametrize(
+    ("model", "controlnets", "fields", "is_read"),
+    [
+        ("flux", [], {"guidance_scale": 3.0}, True),
+        ("sd3", [], {"guidance_scale": 3.0}, True),
+        ("z", [], {"guidance_scale": 3.0}, True),
+        ("schnell", [], {"guidance_scale": 3.0}, False),
+        ("schnell", [], {}, True),
+        ("schnell", ["schnell-plain"], {"guidance_scale": 3.0}, False),
+        ("schnell", ["schnell-guided"], {"guidance_scale": 3.0}, True),
+        ("qwen", [], {"guidance_scale": 3.0}, False),
+        ("qwen", [], {}, True),
+        ("qwen", ["qwen-net"], {"guidance_scale": 3.0}, False),
+    ],
+    ids=str,
+)
+def test_a_guidance_scale_that_nothing_reads_is_told(
+    transformers: Services, model: str, controlnets: list[str], fields: dict[str, Any], is_read: bool
+) -> None:
+    image = base64_of(image_file())
+    named = [{"name": name, "image": image} for name in controlnets]
+    request = JobRequest.model_validate(
+        {"prompt": "a cat", "model": model, "controlnets": named, "num_inference_steps": 4, **fields}
+    )
+    warnings = prepare(Source(request), transformers, LOCAL).warnings
+    assert [sentence.split(":")[0] for sentence in warnings] == ["guidance_scale is ignored"] * (not is_read)
+
+
+def test_a_replay_repeats_a_guidance_scale_that_nobody_asked_for(transformers: Services) -> None:
+    receipt = receipt_of(job(transformers, model="schnell"))
+    source = read_source(Submission(ReplayRequest(receipt=receipt)))
+    assert source.request.guidance_scale == 3.5
+    assert list(prepare(source, transformers, LOCAL).warnings) == []
 
 
 def test_a_lora_of_another_family_is_refused_at_submit(transformers: Services) -> None:
