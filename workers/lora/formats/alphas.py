@@ -19,8 +19,9 @@ MAX_METADATA_BYTES = 1 << 20
 MAX_PATTERNS = 10_000
 #: Trainers write up to some hundreds; beyond this a half-precision weight overflows.
 MAX_SCALING = 65_504.0
+_ESCAPED = re.compile(r"\\([.-])")
 #: A module's name, or the end of one. PEFT takes any regular expression, which may run for hours.
-_END = re.compile(r"[\w.]+")
+_END = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _read_config(options: Mapping[str, Any]) -> AdapterConfig:
     whole: dict[str, tuple[int, Any]] = {}
     ends: dict[str, tuple[int, Any]] = {}
     for position, (pattern, alpha) in enumerate(patterns.items()):
-        end = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".").removeprefix("text_model.")
+        end = _ESCAPED.sub(r"\1", pattern).removeprefix("^").removesuffix("$").removeprefix("text_model.")
         if not _END.fullmatch(end):
             raise InvalidLora(f"alpha_pattern: {pattern!a:.200} is no module name")
         (whole if pattern.startswith("^") else ends).setdefault(end, (position, alpha))

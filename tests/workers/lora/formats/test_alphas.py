@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -48,13 +49,16 @@ def test_thousands_of_patterns_cost_a_module_no_more_than_one() -> None:
     assert lines_of(many) == lines_of(one)
 
 
-STEPS = st.sampled_from(["a", "b", "to_q", "0"])
+STEPS = st.sampled_from(["a", "b", "to_q", "0", "2-1"])
 PATHS = st.lists(STEPS, min_size=1, max_size=4).map(".".join)
+WRITTEN = st.sampled_from([str, re.escape])
 
 
-@given(PATHS, st.lists(st.tuples(st.sampled_from(["", "^"]), PATHS), max_size=6))
-def test_the_pattern_that_counts_is_the_one_that_peft_takes(name: str, parts: list[tuple[str, str]]) -> None:
-    patterns = {start + path: float(i) for i, (start, path) in enumerate(parts)}
+@given(PATHS, st.lists(st.tuples(st.sampled_from(["", "^"]), PATHS), max_size=6), WRITTEN)
+def test_the_pattern_that_counts_is_the_one_that_peft_takes(
+    name: str, parts: list[tuple[str, str]], written: Callable[[str], str]
+) -> None:
+    patterns = {start + written(path): float(i) for i, (start, path) in enumerate(parts)}
     theirs = patterns.get(get_pattern_key(patterns.keys(), name), 9.0)
     assert config(lora_alpha=9.0, alpha_pattern=patterns).scaling(name, 1, None) == theirs
 
