@@ -110,6 +110,6 @@ FLUX = FluxFacts(
     transformer_classes=frozenset({"FluxTransformer2DModel"}),
     file_words=("double_blocks.0.img_attn.", "double_blocks.0.img_mod.", "single_blocks.0.linear1."),
     diffusers_file_words=("transformer_blocks.0.norm1_context.", "single_transformer_blocks.0.proj_mlp."),
-    other_file_words=("single_stream_modulation.", "distilled_guidance_layer."),
+    other_file_words=("single_stream_modulation.", "early_stream_modulations.", "distilled_guidance_layer."),
     controlnet_file_words=("controlnet_x_embedder.", "context_embedder.", "x_embedder."),
 )

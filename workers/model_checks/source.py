@@ -34,8 +34,13 @@ _OTHERS = {
         ".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".hada_w1_a", ".lokr_w", "lora_unet_", "lora_te",
     ),
     _CONTROLNET: ("control_model.", "controlnet_cond_embedding.", "input_hint_block."),
-    "a Flux": ("double_blocks.0.img_attn.",),
-    "a Stable Diffusion 3": ("joint_blocks.",),
+    "a Flux.2": ("single_stream_modulation.",),
+    "a Flux.3": ("early_stream_modulations.",),
+    "a Chroma": ("distilled_guidance_layer.",),
+    "a HunyuanDiT": ("text_embedding_padding",),
+    "a Sana": ("attention_y_norm.", ".ff.conv_inverted."),
+    "an incomplete Flux.1": ("double_blocks.0.img_attn.",),
+    "an incomplete Stable Diffusion 3": ("joint_blocks.",),
 }  # fmt: skip
 
 

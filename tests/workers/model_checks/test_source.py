@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
+import torch
+from diffusers.loaders.single_file_utils import CHECKPOINT_KEY_NAMES
 
 from shared.catalog.catalog import read_catalog
 from shared.catalog.entries import ControlNetEntry, LoadOptions
 from shared.errors import ModelFailed
+from shared.families.flux import FLUX
 from workers.model_checks.source import (
     check_controlnet_entry,
     check_controlnet_source,
@@ -274,9 +278,9 @@ SD1 = ("model.diffusion_model.a", "first_stage_model.a", "cond_stage_model.a")
         (("lora_unet_a.lora_down.weight",), "a LoRA"),
         (("control_model.a",), "a ControlNet"),
         (("controlnet_cond_embedding.conv_in.weight",), "a ControlNet"),
-        (("double_blocks.0.img_attn.qkv.weight",), "a Flux"),
-        (("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", *SD1[1:]), "a Flux"),
-        (("model.diffusion_model.joint_blocks.0.a", *SD1[1:]), "a Stable Diffusion 3"),
+        (("double_blocks.0.img_attn.qkv.weight",), "an incomplete Flux.1"),
+        (("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", *SD1[1:]), "an incomplete Flux.1"),
+        (("model.diffusion_model.joint_blocks.0.a", *SD1[1:]), "an incomplete Stable Diffusion 3"),
         (("a",), "something unknown"),
         ((*SD1[:2], "conditioner.embedders.0.model.a"), "refiners are not served"),
     ],
@@ -285,6 +289,44 @@ def test_a_single_file_that_is_not_a_complete_base_model_is_refused(
     tmp_path: Path, names: tuple[str, ...], message: str
 ) -> None:
     assert message in refusal(check_model_source, checkpoint(tmp_path / "m.safetensors", *names))
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [("flux2", "a Flux.2"), ("flux3", "a Flux.3"), ("chroma", "a Chroma")],
+)
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+def test_a_single_file_of_a_family_like_one_that_is_served_is_refused_by_its_name(
+    tmp_path: Path, kind: str, named: str, prefix: str
+) -> None:
+    flux = (*FLUX.file_words, "double_blocks.0.img_attn.qkv.weight")
+    (own,) = (name for name in CHECKPOINT_KEY_NAMES[kind] if name.startswith("model.") == bool(prefix))
+    names = (own, *(prefix + word for word in flux))
+    message = refusal(check_model_source, checkpoint(tmp_path / "m.safetensors", *names))
+    assert message == f"it is {named}, not a base model that is served"
+
+
+@pytest.mark.parametrize(
+    ("named", "make"),
+    [
+        ("a Sana", lambda: diffusers.SanaTransformer2DModel(num_layers=2)),
+        ("a HunyuanDiT", lambda: diffusers.HunyuanDiT2DModel(in_channels=4, patch_size=2, num_layers=2)),
+    ],
+)
+def test_a_single_file_of_another_family_is_refused_by_its_name(
+    tmp_path: Path, named: str, make: Callable[[], torch.nn.Module]
+) -> None:
+    with torch.device("meta"):
+        names = list(make().state_dict())
+    message = refusal(check_model_source, checkpoint(tmp_path / "m.safetensors", *names))
+    assert message == f"it is {named}, not a base model that is served"
+
+
+def test_an_original_sana_is_refused_by_its_name(tmp_path: Path) -> None:
+    # Names that diffusers converts
+    names = "y_embedder.y_embedding", "attention_y_norm.weight", *CHECKPOINT_KEY_NAMES["sana"]
+    message = refusal(check_model_source, checkpoint(tmp_path / "m.safetensors", *names))
+    assert message == "it is a Sana, not a base model that is served"
 
 
 def test_a_single_file_passes_only_with_configs_of_its_family(model: Path, tmp_path: Path) -> None:
