@@ -146,12 +146,14 @@ class JobOptions(FamilyOptions):
     residual_precision: Precision = Field(
         "exact",
         description="how ControlNet residuals travel between workers: `exact`, or with loss and in fewer"
-        " bytes, `float16` or `int8` per channel; refused by lora_loading.mode `exact`",
+        " bytes, `float16` or `int8` with a scale for each channel of a UNet, each token of a transformer;"
+        " refused by lora_loading.mode `exact`",
     )
     latent_parallelism: LatentParallelism = Field(
         "auto",
         description="the branches of guidance on two UNet workers: `auto` while one is idle and no job waits,"
-        " `on` also while jobs wait, `off` never; the image differs in the last bits of the floats",
+        " `on` also while jobs wait, `off` never; the image differs in the last bits of the floats, but for"
+        " families whose branches are two forwards in diffusers, too: Flux.1 and Qwen-Image",
     )
     output_format: OutputFormat = Field(PNG, description="of the images' files")
     output_quality: OutputQuality | None = Field(

@@ -1,8 +1,9 @@
 """Codecs: a job may ask for less precision of its residuals, so that fewer bytes are sent.
 
 ``exact`` is the tensor's own bytes. ``float16`` rounds, and saturates at float16's largest number.
-``int8`` is symmetric per row and channel: the largest magnitude becomes 127. Numbers lie in a payload as they
-lie in the residual's memory, so that the residual arrives in the same memory format.
+``int8`` is symmetric per row and channel of a UNet's residual, ``(b, c, h, w)``, per row and token of a
+transformer's, ``(b, tokens, d)``: the largest magnitude becomes 127. Numbers lie in a payload as they lie in
+the residual's memory, so that the residual arrives in the same memory format.
 """
 
 import torch
@@ -16,7 +17,7 @@ _LEVELS = 127
 
 
 def encode(tensor: Tensor, precision: Precision) -> Tensor:
-    """The payload of a residual ``(b, c, ...)``: ``uint8``, ``(n,)``, on the same device.
+    """The payload of a residual ``(b, c or tokens, ...)``: ``uint8``, ``(n,)``, on the same device.
 
     It may share the residual's memory.
     """
@@ -25,7 +26,7 @@ def encode(tensor: Tensor, precision: Precision) -> Tensor:
     if precision == "float16":
         return flat_bytes(tensor.clamp(-_HALF_MAX, _HALF_MAX).to(torch.float16))
     numbers = tensor.float()
-    largest = numbers.reshape(*tensor.shape[:2], -1).abs().amax(2)  # (b, c)
+    largest = numbers.reshape(*tensor.shape[:2], -1).abs().amax(2)  # (b, c or tokens)
     # By a tensor: dividing by a number, a GPU multiplies by its reciprocal, which rounds otherwise.
     scales = largest / torch.full_like(largest, _LEVELS)
     spread = _spread(scales, tensor.dim())

@@ -1,7 +1,9 @@
 """Control images of Stable Diffusion 3 as latents, of which diffusers samples others at each run.
 
 Its pipelines sample them from the global generator, for all rows of a step or all images of a batch. Here
-that is a generator of its own (`sampling_generator`), which is sampled ControlNet by ControlNet.
+that is a generator of its own (`sampling_generator`), on the CPU, which is sampled ControlNet by ControlNet:
+as if a user had called ``torch.manual_seed`` before a pipeline on a CPU. One on a GPU would sample there,
+from another stream of random numbers.
 """
 
 from typing import Any
