@@ -361,8 +361,8 @@ class Settings(BaseModel):
     gpu_shared_bytes: Bytes | None = Field(
         None,
         description="GPU memory a worker lends to others for residuals, besides models; when it is full, "
-        "they travel as between any workers; unset: two steps of the catalog's largest ControlNet, at least "
-        "512 MiB",
+        "they travel as between any workers; unset: two steps of the largest ControlNet of what it serves, "
+        "at least 512 MiB",
     )
     shared_memory: Literal["auto", "off"] = Field(
         "auto",
@@ -372,7 +372,7 @@ class Settings(BaseModel):
     shared_memory_bytes: Bytes | None = Field(
         None,
         description="shared memory of a worker for what it serves; when it is full, residuals travel through "
-        "Redis; unset: four steps of the catalog's largest ControlNet, at least 1 GiB",
+        "Redis; unset: four steps of the largest ControlNet of what it serves, at least 1 GiB",
     )
     input_ttl_s: WholeSeconds = Field(
         900, description="expiry of the inputs of ControlNets: embeddings and control images"

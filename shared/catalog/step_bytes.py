@@ -1,5 +1,6 @@
 """How many bytes of residuals a step of a catalog's jobs sends: from configs alone, nothing is loaded."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from shared.catalog.entries import Catalog, Dtype
@@ -32,23 +33,31 @@ def guided_rows(facts: FamilyFacts) -> int:
     return 2 if facts.guidance_batches == "one_batch" else 1
 
 
-def controlnet_step_bytes(name: str, catalog: Catalog, families: ModelFamilies) -> int | None:
-    """The same of a ControlNet of the catalog: one image with guidance, of its first base model's own size.
+def largest_step_bytes(catalog: Catalog, path: Path, controlnets: Iterable[str]) -> int:
+    """The most that one of these ControlNets of the catalog at ``path`` sends for a guided image of its base
+    model's own size; 0 if nothing is known of them."""
+    families = ModelFamilies(path, catalog)
+    found = (
+        _guided_step_bytes(name, model, catalog, families)
+        for name in controlnets
+        for model in catalog.controlnets[name].models
+    )
+    return max((size for size in found if size is not None), default=0)
 
-    None: nothing is known of hub ids and single files.
-    """
+
+def largest_step_bytes_of_models(catalog: Catalog, path: Path, models: Iterable[str]) -> int:
+    """The same of all ControlNets that fit one of the models: a UNet worker receives no more for its jobs,
+    and serves no others."""
+    names = {name for model in models for name in catalog.controlnets_of(model)}
+    return largest_step_bytes(catalog, path, names)
+
+
+def _guided_step_bytes(name: str, model: str, catalog: Catalog, families: ModelFamilies) -> int | None:
+    """None: nothing is known of hub ids and single files."""
     entry = catalog.controlnets[name]
-    model = entry.models[0]
     facts, config = families.facts(model), families.controlnet_config(name)
     base, size = families.denoiser_config(model), families.usual_size(model)
     if facts is None or config is None or base is None or size is None:
         return None
     dtype = entry.dtype or catalog.models[model].dtype
     return step_bytes(facts, config, base, size=size, dtype=dtype, rows=guided_rows(facts))
-
-
-def largest_step_bytes(catalog: Catalog, path: Path) -> int:
-    """The most of all ControlNets of the catalog at ``path``, as far as it is known; 0 without any."""
-    families = ModelFamilies(path, catalog)
-    found = (controlnet_step_bytes(name, catalog, families) for name in catalog.controlnets)
-    return max((size for size in found if size is not None), default=0)

@@ -77,7 +77,7 @@ memory = DeviceMemory(HOST_BYTES, device)  # until the device is asked, at the s
 loss = DeviceLoss(device)
 controlnets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
-step_bytes = largest_step_bytes(catalog, settings.catalog)
+step_bytes = largest_step_bytes(catalog, settings.catalog, served)
 transport = ResidualTransport(residuals, settings, device=device, step_bytes=step_bytes)
 watchdog = Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since)
 activity = DeviceActivity()

@@ -45,7 +45,7 @@ class ResidualTransport:
         """``clients`` are of the residual servers, in the order of the setting; the first is the primary.
 
         ``device``: where residuals are computed and used, by default the CPU. ``backends``: the preferred
-        first; by default those of `build_backends`. ``step_bytes``: of the largest step of the catalog.
+        first; by default those of `build_backends`. ``step_bytes``: of the largest step.
         """
         self.device = device or find_device("cpu")
         servers = ConnectionPool(clients)

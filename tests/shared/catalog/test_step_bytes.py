@@ -1,6 +1,7 @@
 """What a step sends is known from configs: it is what ControlNets compute."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from shared.catalog.catalog import read_catalog
-from shared.catalog.step_bytes import largest_step_bytes, step_bytes
+from shared.catalog.step_bytes import largest_step_bytes, largest_step_bytes_of_models, step_bytes
 from shared.families.unet import SD1, SDXL
 from tests.tiny_models import make_controlnet, make_unet
 
@@ -77,6 +78,31 @@ def test_the_largest_controlnet_of_a_catalog_counts_at_its_models_own_size(tmp_p
     ]
     path = tmp_path / "catalog.toml"
     path.write_text("\n".join(lines))
-    assert round(largest_step_bytes(read_catalog(path), path) / 1e6) == 107
-    path.write_text("\n".join(lines[:3]))
-    assert largest_step_bytes(read_catalog(path), path) == 0
+    catalog = read_catalog(path)
+
+    def of(*controlnets: str) -> int:
+        return round(largest_step_bytes(catalog, path, controlnets) / 1e6)
+
+    assert [of("edge"), of("depth"), of("edge", "depth", "unknown")] == [27, 107, 107]
+    assert [of("unknown"), of()] == [0, 0]
+    of_models = partial(largest_step_bytes_of_models, catalog, path)
+    assert [of_models(["small"]), of_models(["small", "large"])] == [
+        largest_step_bytes(catalog, path, [name]) for name in ("edge", "depth")
+    ]
+
+
+def test_a_controlnet_of_several_models_counts_at_the_largest_of_their_sizes(tmp_path: Path) -> None:
+    for folder in ("model/unet", "model/vae", "edge"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "config.json").write_text(json.dumps(SD15))
+    (tmp_path / "model" / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    path = tmp_path / "catalog.toml"
+    path.write_text(
+        'default_model = "a"\n'
+        '[models.a]\nsource = "model"\nwidth = 512\nheight = 512\n'
+        '[models.b]\nsource = "model"\nwidth = 768\nheight = 512\n'
+        '[controlnets.edge]\nsource = "edge"\nmodel = ["a", "b"]\n'
+    )
+    catalog = read_catalog(path)
+    found = step_bytes(SD1, SD15, SD15, size=(768, 512), dtype="float32", rows=2)
+    assert largest_step_bytes(catalog, path, ["edge"]) == found

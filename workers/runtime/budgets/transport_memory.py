@@ -1,6 +1,6 @@
 """How much memory residuals may take on their way: what an operator has set, or what the catalog's need.
 
-``step_bytes`` is the largest step of the catalog: `shared.catalog.step_bytes.largest_step_bytes`.
+``step_bytes`` is the largest step that the worker sends or receives: see `shared.catalog.step_bytes`.
 """
 
 from shared.settings import Settings

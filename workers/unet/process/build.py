@@ -7,7 +7,7 @@ from celery import Celery
 
 from shared.catalog.entries import Catalog
 from shared.catalog.model_families import ModelFamilies
-from shared.catalog.step_bytes import largest_step_bytes
+from shared.catalog.step_bytes import largest_step_bytes_of_models
 from shared.errors import ModelFailed
 from shared.families.base import engine_problem
 from shared.jobs.store import JobStore
@@ -86,7 +86,10 @@ def build_worker(
         ),
         steps=StepQueue(residuals[0], settings, device),
         transport=ResidualTransport(
-            residuals, settings, device=device, step_bytes=largest_step_bytes(catalog, settings.catalog)
+            residuals,
+            settings,
+            device=device,
+            step_bytes=largest_step_bytes_of_models(catalog, settings.catalog, serves),
         ),
         send_attach=partial(send_attach, celery, redis, live_workers),
         send_follow=partial(send_follow, celery, redis),

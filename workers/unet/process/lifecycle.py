@@ -11,7 +11,7 @@ from celery import Celery
 from redis.exceptions import RedisError
 
 from shared.catalog.entries import Catalog
-from shared.catalog.step_bytes import largest_step_bytes
+from shared.catalog.step_bytes import largest_step_bytes_of_models
 from shared.errors import WorkerStopping
 from shared.messaging.celery_app import (
     attach_queue,
@@ -142,7 +142,7 @@ class WorkerLifecycle:
     def _load_first_model(self) -> None:
         settings, worker, catalog = self._settings, self._worker, self._catalog
         check_device(settings)
-        step_bytes = largest_step_bytes(catalog, settings.catalog)
+        step_bytes = largest_step_bytes_of_models(catalog, settings.catalog, worker.serves)
         worker.models.memory.models.capacity_bytes = budget_bytes(settings, worker.device, step_bytes)
         worker.loras.trim()
         load_any(
