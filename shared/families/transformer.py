@@ -1,4 +1,4 @@
-"""What the families of diffusion transformers share: packed configs of equal names, and flow matching."""
+"""What the families of diffusion transformers share: names in files, facts of ControlNets, flow matching."""
 
 import math
 from abc import abstractmethod

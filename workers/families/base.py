@@ -1,7 +1,7 @@
 """The protocol of model families: what the denoising loop, LoRA, receipts and previews know of a base model.
 
-A family adds one file here that implements `BaseModel`, `LatentSpace`, `Conditioning` and `Family`, one for
-its ControlNets (`workers.families.base_controlnet`), its facts in `shared.families`, and an entry in both
+A family is a folder here with what implements `BaseModel`, `LatentSpace`, `Conditioning` and `Family`, and of
+its ControlNets `workers.families.base_controlnet`; its facts in `shared.families`; and an entry in both
 registries. Everywhere else a model is only what stands in this file and in
 `workers.families.base_latents`.
 

@@ -1,4 +1,7 @@
-"""The latent space of a VAE with 2-D latents, ``(n, c, h/f, w/f)``: Stable Diffusion's and SDXL's."""
+"""The latent space of a VAE with 2-D latents, ``(n, c, h/f, w/f)``: of all families but Qwen-Image.
+
+Flux packs such latents into tokens (`workers.families.transformer.latents`).
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -74,12 +77,12 @@ class EncodedByVae:
         """``pixels``: ``(1, 3, h, w)`` in -1..1; ``dtype``: of the latents."""
         self._config = vae.config
         self._dtype = dtype
-        # Rounded as the UNet's latents are, also for a VAE that is kept in more precision: diffusers does.
+        # Rounded as the denoiser's latents are, also for a VAE of more precision: diffusers does.
         weight = first_parameter(vae)
         self._encoded = vae.encode(pixels.to(weight.device, dtype).to(weight.dtype))
 
     def sample(self, generator: Generator) -> Tensor:
-        """``(1, c, h/f, w/f)`` in the UNet's range."""
+        """``(1, c, h/f, w/f)`` in the denoiser's range."""
         return self._sample(generator) * float(self._config.scaling_factor)
 
     def sample_centred(self, generator: Generator) -> Tensor:
@@ -96,7 +99,7 @@ class EncodedByVae:
 
 
 def _unscale(latents: Tensor, config: Any) -> Tensor:
-    """From the UNet's range to the VAE's; some of SDXL's relatives shift each channel as well."""
+    """From the denoiser's range to the VAE's; some of SDXL's relatives shift each channel as well."""
     mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
     if mean is None or std is None:
         return latents / float(config.scaling_factor)

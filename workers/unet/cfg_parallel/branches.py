@@ -2,9 +2,9 @@
 
 The SwiftDiffusion paper calls it latent parallelism (section 4.3). The conditional branch runs here, the
 unconditional one on the follower while there is one; when it fails a step, that branch is computed here, from
-the same step on. A split step differs from a whole batch in the last bits of the floats, because the batch
-size changes their sums: the receipt says which steps were split, and a replay splits the same ones on one
-worker.
+the same step on. Where guidance is computed as one batch, a split step differs from a whole one in the last
+bits of the floats, because the batch size changes their sums; where it is two forwards, it does not. The
+receipt says which steps were split, and a replay splits the same ones on one worker.
 """
 
 from collections.abc import Collection, Sequence
@@ -54,13 +54,13 @@ class CFGBranches:
         self._predictors[CFGBranch.BOTH] = self._factory.make(CFGBranch.BOTH)
 
     def use(self, conditioning: Conditioning) -> None:
-        """What all rows attend to from the next step on, the unconditional ones first."""
+        """What all rows attend to from the next step on; `Guidance` says in which order the branches are."""
         self._conditioning = conditioning
         for predictor in self._predictors.values():
             predictor.use(conditioning)
 
     def predict(self, x: Tensor, step: int, total: int, t: Timestep, loras: Sequence[str]) -> Tensor:
-        """The prediction for the model input ``x``, ``(b, c, h/f, w/f)``; ``loras`` are in effect."""
+        """The prediction for the model input ``x`` of ``b`` rows; ``loras`` are in effect."""
         if self._guidance.is_guided and not self._guidance.is_guided_at(t.value):
             return self._predictor(CFGBranch.COND).predict(x, step, total, t)
         has_follower = self._leader.has_follower()

@@ -44,7 +44,7 @@ class BranchChannel:
     # --- the leader's end --------------------------------------------------------------------------
 
     def send_step(self, step: BranchStep, x: Tensor) -> None:
-        """Send the branch's model input, ``(n, c, h/f, w/f)``."""
+        """Send the branch's model input, ``n`` rows."""
         self._push(self._steps, pack(step.model_dump(), x))
 
     def receive(self, timeout_s: float) -> tuple[BranchPrediction, Tensor | None] | None:
@@ -84,7 +84,7 @@ class BranchChannel:
         return read[0], read[1]
 
     def respond(self, response: BranchPrediction, prediction: Tensor | None = None) -> None:
-        """Send a prediction, ``(n, c, h/f, w/f)``, or say why there is none."""
+        """Send a prediction, ``n`` rows, or say why there is none."""
         self._push(self._predictions, pack(response.model_dump(), prediction))
 
     def _push(self, key: str, frame: bytes) -> None:

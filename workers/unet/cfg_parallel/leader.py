@@ -61,7 +61,7 @@ class Leader:
         return self._follower is not None
 
     def request(self, step: int, total: int, t: float, x: Tensor, loras: Sequence[str]) -> Pending[None]:
-        """Send the unconditional branch's model input, ``(n, c, h/f, w/f)``, and the LoRAs in effect.
+        """Send the unconditional branch's model input, ``n`` rows, and the LoRAs in effect.
 
         It is sent once it is in the host's memory: now, or when the result is asked for.
         """

@@ -17,7 +17,7 @@ class LoopState:
     """The state of a loop before ``step``."""
 
     step: int
-    latents: Tensor  # (n, c, h/f, w/f)
+    latents: Tensor  # n rows
     scheduler: Mapping[str, Value]  # what the steps so far have changed in it
     generators: Sequence[Tensor]  # the state of each image's, uint8
 

@@ -42,7 +42,7 @@ class ControlNetClient:
         return self._context.used_controlnets.used
 
     def publish_images(self, images: list[Tensor]) -> None:
-        """Store the control images, ``(1, 3, h, w)`` each, where ControlNet workers find them."""
+        """Store what `BaseModel.control_inputs` has made where ControlNet workers find it."""
         self.session.publish_images(images)
 
     def expect_steps(self) -> None:

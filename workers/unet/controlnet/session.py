@@ -32,7 +32,7 @@ class ControlNetSession:
         self._may_choose_local = worker.settings.local_controlnets == "auto"
 
     def publish_images(self, images: list[Tensor]) -> None:
-        """Store the control images, ``(1, 3, h, w)`` each, at the residual server."""
+        """Store what `BaseModel.control_inputs` has made at the residual server."""
         self._images = images
         self._packed_images = [pack_pixels(image) for image in images]
         self.image_keys = [self.context.worker.transport.put_input(image) for image in self._packed_images]

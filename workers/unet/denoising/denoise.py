@@ -1,4 +1,7 @@
-"""The denoising loop: a pure function of the model, the scheduler and the noise."""
+"""The denoising loop: a pure function of the model, the scheduler and the noise.
+
+Latents have the shape that the family gives them, with ``n`` rows (see `workers.families.base`).
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,10 +24,10 @@ class InitialLatents:
     """What the loop begins with; modes that do more than denoise are its subclasses."""
 
     def __init__(self, latents: Tensor) -> None:
-        self.latents = latents  # (n, c, h/f, w/f)
+        self.latents = latents  # n rows
 
     def model_input(self, x: Tensor) -> Tensor:
-        """The base model's input for the scaled latents ``x``, ``(b, c, h/f, w/f)``."""
+        """The base model's input for the scaled latents ``x``, ``b`` rows."""
         return x
 
     def after_step(self, step: int, latents: Tensor) -> Tensor:
@@ -44,7 +47,7 @@ def denoise(
     after_step: AfterStep,
     first_step: int = 0,
 ) -> Tensor:
-    """Denoise latents, ``(n, c, h/f, w/f)``, along the schedule's timesteps, from ``first_step`` on.
+    """Denoise latents along the schedule's timesteps, from ``first_step`` on.
 
     Nothing in here waits for the device: only the callbacks may.
     """

@@ -33,7 +33,7 @@ def make_initial_latents(
 def _noised_image(
     model: BaseModel, schedule: Schedule, generators: list[Generator], pixels: Tensor
 ) -> Tensor:
-    """The input image sampled once an image, ``(n, c, h/f, w/f)``, as noisy as the first step expects."""
+    """The input image sampled once an image, ``n`` rows, as noisy as the first step expects."""
     encoded = model.latents.encode(pixels)
     latents = model.latents.sample_images(encoded, generators)
     height, width = pixels.shape[-2:]

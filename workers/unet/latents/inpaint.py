@@ -1,4 +1,4 @@
-"""Inpainting, as StableDiffusion[XL]InpaintPipeline does it: a mask says what of an image is repainted."""
+"""Inpainting, as the families' pipelines in diffusers do it: a mask says what of an image is repainted."""
 
 import torch
 from torch import Generator, Tensor
@@ -11,15 +11,15 @@ from workers.unet.timesteps.schedule import Schedule
 
 
 class MaskBlending(InitialLatents):
-    """For a UNet that knows nothing of masks: what is kept is put back after each step."""
+    """For a base model that knows nothing of masks: what is kept is put back after each step."""
 
     def __init__(
         self, latents: Tensor, schedule: Schedule, mask: Tensor, image: Tensor, noise: Tensor
     ) -> None:
         super().__init__(latents)
         self._schedule = schedule
-        self._mask = mask  # (n, 1, h/f, w/f), 1 where it is repainted
-        self._image = image  # (n, c, h/f, w/f)
+        self._mask = mask  # as `LatentSpace.shrink_mask` makes it, 1 where it is repainted
+        self._image = image  # as latents
         self._noise = noise
 
     def after_step(self, step: int, latents: Tensor) -> Tensor:
