@@ -24,7 +24,8 @@ from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, schedulers_of, step_limits
 from shared.errors import NotFound
-from shared.families.base import MODES, FamilyFacts, Mode, ModelSignature
+from shared.families.base import MODES, ControlNetTraits, FamilyFacts, Mode, ModelSignature
+from shared.jobs.options import MAX_CONTROLNETS
 from shared.registry.workers import Heartbeat, WorkerKind, live_workers
 
 #: Limits that hold for every model.
@@ -96,6 +97,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 name=name,
                 model=entry.models[0],
                 models=list(entry.models),
+                **_traits(services.families.controlnet(name)),
                 modes=_listed_modes(services.families.controlnet_modes(name)),
                 **_workers("controlnet", workers, name),
             )
@@ -118,13 +120,17 @@ def _preprocessors() -> list[PreprocessorResponse]:
 def _family(facts: FamilyFacts | None) -> dict[str, Any]:
     """What the family of a model takes: of one that is not known before it is loaded, everything."""
     modes, controlnet_modes = (facts.modes, facts.controlnet_modes) if facts else (MODES, MODES)
-    tokens = facts.text_tokens if facts else None
+    tokens, limit = (facts.text_tokens, facts.max_controlnets) if facts else (None, None)
     return {
         "family": facts and facts.name,
         "fields": facts and sorted(facts.fields),
         "prompt_syntaxes": facts and sorted(facts.prompt_syntaxes),
         "modes": _listed_modes(modes),
         "controlnet_modes": _listed_modes(controlnet_modes),
+        "controlnet_fields": facts
+        and {mode: _controlnet_fields(facts, mode) for mode in get_args(Mode) if mode in controlnet_modes},
+        "max_controlnets": MAX_CONTROLNETS if limit is None else limit,
+        "sums_controlnets": facts is None or facts.sums_controlnets,
         "true_cfg_scale": facts.true_cfg_scale if facts and "true_cfg_scale" in facts.fields else None,
         "max_sequence_length": tokens and tokens.default,
         "schedulers": _schedulers(facts),
@@ -133,6 +139,17 @@ def _family(facts: FamilyFacts | None) -> dict[str, Any]:
 
 def _listed_modes(modes: frozenset[Mode] | None) -> list[Mode] | None:
     return None if modes is None else [mode for mode in get_args(Mode) if mode in modes]
+
+
+def _controlnet_fields(facts: FamilyFacts, mode: Mode) -> list[str]:
+    return sorted(facts.fields_in(mode, has_controlnets=True))
+
+
+def _traits(traits: ControlNetTraits | None) -> dict[str, Any]:
+    return {
+        "layout": None if traits is None else traits.layout,
+        "control_modes": None if traits is None else traits.control_types,
+    }
 
 
 def _schedulers(facts: FamilyFacts | None) -> list[str]:

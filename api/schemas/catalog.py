@@ -36,6 +36,14 @@ class ModelResponse(BaseModel):
     prompt_syntaxes: list[str] | None = Field(description="of a job's `prompt_syntax`; null: not known")
     modes: list[Mode] = Field(description="its jobs begin from texts alone, an image, an image and a mask")
     controlnet_modes: list[Mode] = Field(description="the same of jobs with ControlNets")
+    controlnet_fields: dict[Mode, list[str]] | None = Field(
+        description="those of `fields` that jobs with ControlNets take, by what these begin from; null: not"
+        " known until it is loaded"
+    )
+    max_controlnets: int = Field(description="how many control images a job may have")
+    sums_controlnets: bool = Field(
+        description="whether a job may have different ControlNets; false: all of them have one name"
+    )
     size_multiple: int = Field(description="width and height must be divisible by it")
     true_cfg_scale: float | None = Field(description="of jobs that do not say it; null: it has no such field")
     max_sequence_length: int | None = Field(description="the same")
@@ -86,6 +94,14 @@ class ControlNetCatalogResponse(BaseModel):
     name: str
     model: str = Field(description="the first of `models`")
     models: list[str] = Field(description="base models that it fits")
+    layout: str | None = Field(
+        description="how its residuals spread over a base model's blocks: ControlNets of one job must agree;"
+        " empty: as those of any of its base model; null: not known until it is loaded"
+    )
+    control_modes: int | None = Field(
+        description="of a union of ControlNets: `control_mode` is below it; 0: it is none, and takes no"
+        " `control_mode`; null: not known until it is loaded"
+    )
     modes: list[Mode] | None = Field(
         description="what jobs begin from that it guides: of one that was trained to inpaint, an image and a"
         " mask; null: not known until it is loaded"

@@ -1,13 +1,15 @@
 from dataclasses import replace
+from pathlib import Path
 
 from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services
-from shared.catalog.entries import Catalog, ModelEntry
+from shared.catalog.entries import Catalog, ControlNetEntry, ModelEntry
 from shared.catalog.schedulers import DIFFUSION_SCHEDULERS, SCHEDULERS
 from shared.registry.workers import publish_heartbeat
 from tests.api.services import heartbeat
+from tests.api.transformer_catalog import with_transformers
 
 
 def test_a_model_is_listed_with_its_defaults_and_workers(client: FlaskClient, services: Services) -> None:
@@ -25,6 +27,8 @@ def test_a_model_is_listed_with_its_defaults_and_workers(client: FlaskClient, se
     assert (model["family"], model["size_multiple"]) == ("sd1", 8)
     assert model["fields"] == ["clip_skip", "guess_mode", "guidance_rescale", "long_prompt"]
     assert model["modes"] == model["controlnet_modes"] == ["text", "image", "mask"]
+    assert model["controlnet_fields"] == dict.fromkeys(model["modes"], model["fields"])
+    assert (model["max_controlnets"], model["sums_controlnets"]) == (8, True)
     assert (model["true_cfg_scale"], model["max_sequence_length"]) == (None, None)
     assert model["controlnets"] == ["edge", "colour"]
     assert model["workers"] == ["unet-1", "unet-2"]
@@ -54,6 +58,8 @@ def test_a_controlnet_is_listed_with_its_models_and_workers(client: FlaskClient,
             "name": "edge",
             "model": "emoji-sd",
             "models": ["emoji-sd"],
+            "layout": "",
+            "control_modes": 0,
             "modes": ["text", "image", "mask"],
             "workers": ["net-1"],
             "loaded": ["net-1"],
@@ -63,6 +69,8 @@ def test_a_controlnet_is_listed_with_its_models_and_workers(client: FlaskClient,
             "name": "colour",
             "model": "emoji-sd",
             "models": ["emoji-sd"],
+            "layout": "",
+            "control_modes": 0,
             "modes": ["text", "image", "mask"],
             "workers": [],
             "loaded": [],
@@ -94,3 +102,39 @@ def test_every_preprocessor_has_a_description(client: FlaskClient) -> None:
     descriptions = {one["name"]: one["description"] for one in preprocessors}
     assert "inverted" in descriptions["invert"]
     assert len(set(descriptions.values())) == len(descriptions)
+
+
+def test_what_jobs_with_controlnets_are_refused_by_is_listed(services: Services, tmp_path: Path) -> None:
+    client = create_app(with_transformers(services, tmp_path)).test_client()
+    models = {one["name"]: one for one in client.get("/v1/models").json["models"]}
+    # Flux's ControlNets that begin from an image have no second forward, those of SD3 take no mu
+    flux = models["flux"]
+    assert flux["controlnet_fields"]["text"] == flux["fields"]
+    gone = {"negative_prompt_2", "true_cfg_scale"}
+    assert set(flux["fields"]) - set(flux["controlnet_fields"]["image"]) == gone
+    assert set(models["sd3"]["fields"]) - set(models["sd3"]["controlnet_fields"]["text"]) == {"mu"}
+    assert {name: (one["max_controlnets"], one["sums_controlnets"]) for name, one in models.items()} == {
+        "flux": (8, True),
+        "schnell": (8, True),
+        "sd3": (8, True),
+        "qwen": (8, False),
+        "z": (1, True),
+    }
+    controlnets = {one["name"]: one for one in client.get("/v1/controlnets").json["controlnets"]}
+    assert controlnets["flux-6-0"]["layout"] == "6/0 residuals"
+    assert controlnets["flux-6-0"]["control_modes"] == 0
+    assert controlnets["flux-union"]["control_modes"] == 10
+
+
+def test_of_a_controlnet_on_the_hub_nothing_is_known(services: Services) -> None:
+    model, controlnet = ModelEntry(source="hub:x/m"), ControlNetEntry(source="hub:x/c", model=("m",))
+    catalog = Catalog(default_model="m", models={"m": model}, controlnets={"c": controlnet})
+    client = create_app(replace(services, catalog=catalog)).test_client()
+    (one,) = client.get("/v1/controlnets").json["controlnets"]
+    assert (one["layout"], one["control_modes"]) == (None, None)
+    (found,) = client.get("/v1/models").json["models"]
+    assert (found["controlnet_fields"], found["max_controlnets"], found["sums_controlnets"]) == (
+        None,
+        8,
+        True,
+    )
