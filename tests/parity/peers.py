@@ -42,8 +42,8 @@ def _transformer_has_peer(row: Row) -> bool:
         return False  # its pipelines give this scheduler no sigmas that it can compute with
     if base == "ZImage" and row.task == "mask" and row.body["width"] != row.body["height"]:
         return False  # this pipeline takes the one for the other
-    if row.task == "mask" and mode.get("num_images", 1) > 1 and row.controlnets in ("union", "two-modes"):
-        return False  # this pipeline fails with the mode of a union for several images
+    if row.task != "text" and mode.get("num_images", 1) > 1 and row.controlnets in ("union", "two-modes"):
+        return False  # these pipelines fail with the mode of a union for several images
     if base == "StableDiffusion3" and row.task == "image" and mode.get("num_images", 1) > 1:
         return False  # its pipeline fails with a generator for each image
     arguments, mode = dict(_ARGUMENTS), dict(mode)
