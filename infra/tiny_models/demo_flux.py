@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from diffusers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar
 
 from infra.tiny_models.flux import make_flux, make_flux_controlnet
 from infra.tiny_models.loras import make_lora

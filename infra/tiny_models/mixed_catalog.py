@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffusers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar
 
 from infra.emoji_files import EMOJI, LORA
 from infra.tiny_models.flux import make_flux, make_flux_controlnet
