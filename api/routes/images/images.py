@@ -63,6 +63,25 @@ def images_api(services: Services) -> APIBlueprint:
         image = _image(job, path.n)
         return _send(services, image.key, image.sha256, image_file_name(job, path.n))
 
+    @api.get(
+        "/v1/jobs/<id>/images.zip",
+        summary="Get all images in one file",
+        responses={200: ARCHIVE, 304: None, **error_responses(404, 409, 410, 503)},
+    )
+    def read_archive(path: JobPath) -> Response:
+        """A ZIP file, `ID-0.png` and so on, written while it is sent: its length is not told before."""
+        job = _job(services, path.id)
+        _image(job, 0)
+        return _send_archive(services, job)
+
+    _add_thumbnails(api, services)
+    _add_control_images(api, services)
+    add_preprocess(api, services)
+    add_preview(api, services)
+    return api
+
+
+def _add_thumbnails(api: APIBlueprint, services: Services) -> None:
     thumbnails = Thumbnails(services)
 
     @api.get(
@@ -85,22 +104,6 @@ def images_api(services: Services) -> APIBlueprint:
             response = Response(thumbnails.read(image), mimetype=accepted_type(media_type(FORMAT)))
         response.vary.add("Accept")
         return _cached(response, etag, services)
-
-    @api.get(
-        "/v1/jobs/<id>/images.zip",
-        summary="Get all images in one file",
-        responses={200: ARCHIVE, 304: None, **error_responses(404, 409, 410, 503)},
-    )
-    def read_archive(path: JobPath) -> Response:
-        """A ZIP file, `ID-0.png` and so on, written while it is sent: its length is not told before."""
-        job = _job(services, path.id)
-        _image(job, 0)
-        return _send_archive(services, job)
-
-    _add_control_images(api, services)
-    add_preprocess(api, services)
-    add_preview(api, services)
-    return api
 
 
 def _add_control_images(api: APIBlueprint, services: Services) -> None:

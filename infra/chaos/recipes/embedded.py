@@ -32,9 +32,6 @@ class Recipe:
     source: Literal["none", "image", "mask"] = "none"  # what it starts from
     distance: float | None = 0.0
     weight: int = 1  # how often it is asked for
-    #: Its model makes another image of weights that differ in their last bits: with a LoRA, which diffusers
-    #: sums in another order, it is compared with equal requests alone.
-    amplifies_rounding: bool = False
 
     @property
     def is_exact(self) -> bool:
@@ -44,7 +41,7 @@ class Recipe:
     @property
     def peer_distance(self) -> float | None:
         """By how much it may differ from diffusers; None: it is not compared."""
-        if self.distance is None or (self.loras and self.amplifies_rounding):
+        if self.distance is None:
             return None
         return max(self.distance, LORA_DISTANCE if self.loras else 0)
 

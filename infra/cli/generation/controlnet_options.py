@@ -55,7 +55,7 @@ OF_CONTROLNETS: Mapping[str, tuple[str, Pair, str]] = {
 
 def controlnet_options(function: Function) -> Function:
     """``--lora``, ``--control``, and the options of `OF_CONTROLNETS`."""
-    for flag, (field, pair, text) in reversed(OF_CONTROLNETS.items()):
+    for flag, (field, pair, text) in reversed(list(OF_CONTROLNETS.items())):
         function = click.option(flag, field, type=pair, multiple=True, metavar=pair.name, help=text)(function)
     text = "A ControlNet and its image. Repeatable."
     function = click.option(
