@@ -25,13 +25,19 @@ def add_tenant(services: Services, tenant: str, **limits: int) -> None:
     services.tenants.create(Tenant(id=tenant, created_at=0.0, limits=TenantLimits(**limits)))
 
 
+def add_key(services: Services, tenant: str, scopes: tuple[Scope, ...] = PLAIN) -> ApiKey:
+    """Store a new key of the tenant."""
+    key = ApiKey.random()
+    stored = StoredKey(id=key.id, tenant=tenant, scopes=scopes, sha256=key.sha256, created_at=0.0)
+    services.api_keys.add(stored)
+    return key
+
+
 def client_of(
     app: OpenAPI, services: Services, tenant: str, scopes: tuple[Scope, ...] = PLAIN
 ) -> FlaskClient:
     """A client that sends a new key of the tenant with every request."""
-    key = ApiKey.random()
-    stored = StoredKey(id=key.id, tenant=tenant, scopes=scopes, sha256=key.sha256, created_at=0.0)
-    services.api_keys.add(stored)
+    key = add_key(services, tenant, scopes)
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
     return client

@@ -22,6 +22,7 @@ from shared.keys import LOCAL, control_key
 from shared.tenants.scopes import SCOPES
 from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY, make_key
 from tests.api.services import OCTETS, announce_workers, edge, lora, succeed
+from tests.api.tenants import add_key, add_tenant
 
 #: A stream of events is text in OpenAPI 3.1; schemathesis expects the schema of an event, as 3.2 has it.
 CHECKS = [not_a_server_error, content_type_conformance]
@@ -31,7 +32,7 @@ EXAMPLES = max(3, hypothesis.settings.default.max_examples // 40)
 
 
 def names_of(client: FlaskClient, services: Services) -> dict[str, str | int]:
-    """What is there to be looked at, by the name of the path's parameter: a finished job and a LoRA."""
+    """What is there to be looked at, by the name of the path's parameter: a job, a LoRA, a tenant, a key."""
     announce_workers(services)  # else the fleet is not ready
     services.loras.put("paper.safetensors", lora(), content_type=OCTETS)
     request = {"prompt": "a cat", "seed": 7, "controlnets": [edge()], "loras": [{"name": "paper"}]}
@@ -43,7 +44,9 @@ def names_of(client: FlaskClient, services: Services) -> dict[str, str | int]:
     webhooks = client.get("/v1/webhooks").json["webhooks"]
     if not webhooks:
         webhooks = [client.post("/v1/webhooks", json={"url": "https://example.com/hooks"}).json]
-    found = {"id": job_id, "name": "paper", "n": 0, "key_id": "0" * 12}
+    add_tenant(services, job_id)  # "id" is also the parameter of a tenant's path
+    key_id = add_key(services, job_id).id
+    found = {"id": job_id, "name": "paper", "n": 0, "key_id": key_id}
     return found | {"webhook_id": str(webhooks[0]["id"])}
 
 
