@@ -31,6 +31,9 @@ from tests.tiers import SERVER_FIXTURES, is_integration
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 READY_S = 60.0
+#: Tests of a browser, or of a whole fleet: on two cores that three of them share, a few in a run of thousands
+#: miss a time limit. Each is tried once more, and the summary names it.
+TRIED_TWICE = (Path(__file__).parent / "console", Path(__file__).parent / "fleet")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -75,6 +78,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "cuda" in getattr(item, "fixturenames", ()):
             item.add_marker("gpu")
+        if any(item.path.is_relative_to(folder) for folder in TRIED_TWICE):
+            item.add_marker(pytest.mark.flaky(reruns=1))
     if config.getoption("--unit"):
         needs = {item: not SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in items}
         config.hook.pytest_deselected(items=[item for item in items if needs[item]])

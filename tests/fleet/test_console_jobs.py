@@ -30,7 +30,7 @@ def test_the_timeline_of_a_job_with_a_controlnet_and_a_lora_has_bars_for_each(
     )
     page.goto(f"{fleet.stack.api_url}/#/job/{job['id']}")
     expect(page.get_by_role("img", name="Generated image 1 of 1")).to_be_visible()
-    assert page.locator(".bar").count() == len(job["timeline"])
+    expect(page.locator(".bar")).to_have_count(len(job["timeline"]))
     for name in ("controlnet edge on", "lora twemoji from", "encoder on", "decoder on", "vae on"):
         assert page.locator(f".bar[aria-label^='{name}']").count() > 0, name
     expect(page.locator(".chart-lanes")).to_contain_text("edge")
