@@ -77,7 +77,8 @@ def assert_equal(found: Conditioning, wanted: Conditioning) -> None:
 def test_embeddings_of_another_worker_have_the_bits_of_ones_own(
     models: ModelCache[BaseModel], shared: SharedEmbeddings, layout: str, changes: dict[str, Any]
 ) -> None:
-    job, first = spec(**changes), PromptEncoder(shared)
+    images = {"image": "a" * 64, "mask_image": "b" * 64} if layout.endswith("inpaint") else {}
+    job, first = spec(**changes, **images), PromptEncoder(shared)
     with models.use(layout) as model:
         model.patcher.restore()
         own = model.encode_prompt(job)
