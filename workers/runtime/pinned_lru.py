@@ -176,19 +176,20 @@ class PinnedLRU(Generic[K, V]):
         """Load the value of ``key`` and cache it if it fits; returns it pinned, and the evictions."""
         try:
             entry = _Entry(load())
-            with self._changed:
-                before = self._loads[key].evictions
-                self._loads[key].reserved_bytes = 0
-                surplus_bytes = self._used_bytes() + self._size_of(entry.value) - self.capacity_bytes
-                evictions = self._evict(surplus_bytes)
-                if evictions is not None or self._overcommits:
-                    self._entries[key] = entry
-                    evictions = (evictions or 0) + self._evict_surplus()
-                return entry, before + (evictions or 0)
-        finally:
+        except BaseException:
             with self._changed:
                 del self._loads[key]
                 self._changed.notify_all()
+            raise
+        with self._changed:  # no moment at which the value is cached and being loaded
+            before = self._loads.pop(key).evictions
+            self._changed.notify_all()
+            surplus_bytes = self._used_bytes() + self._size_of(entry.value) - self.capacity_bytes
+            evictions = self._evict(surplus_bytes)
+            if evictions is not None or self._overcommits:
+                self._entries[key] = entry
+                evictions = (evictions or 0) + self._evict_surplus()
+            return entry, before + (evictions or 0)
 
     def _evict_surplus(self) -> int:
         """Evict idle values while more bytes are cached than fit; returns how many."""
