@@ -97,9 +97,7 @@ class WaitingCall:
         jobs = self._services.jobs
         if not self._is_listed:
             return jobs.get(self._job_id, tenant=self._tenant)
-        pipe = jobs.redis.pipeline(transaction=False)
-        self._services.waiting_calls.end(self._tenant, self._job_id, pipe=pipe)
-        job = jobs.get(self._job_id, tenant=self._tenant, pipe=pipe)
+        job = self._services.waiting_calls.end_and_read(self._tenant, self._job_id, jobs)
         self._is_listed = False
         return job
 

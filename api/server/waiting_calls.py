@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, cast
 
 from shared import keys
 from shared.jobs.events import WATCH_S
+from shared.jobs.reader import JobReader
+from shared.jobs.record import Job
 from shared.lua_script import read_lua
 
 if TYPE_CHECKING:
     from redis import Redis
-    from redis.client import Pipeline
 
 #: A call that was not renewed for so long has ended with its process.
 LEASE_S = 60
@@ -31,9 +32,15 @@ class WaitingCalls:
         names = [keys.waiting_calls(tenant), keys.watched(job_id), keys.events(job_id)]
         return str(self._renew(keys=names, args=[job_id, LEASE_S, WATCH_S]))
 
-    def end(self, tenant: str, job_id: str, *, pipe: "Pipeline | None" = None) -> None:
-        """It waits no longer; with ``pipe``, once that is executed."""
-        (self._redis if pipe is None else pipe).zrem(keys.waiting_calls(tenant), job_id)
+    def end(self, tenant: str, job_id: str) -> None:
+        """It waits no longer."""
+        self._redis.zrem(keys.waiting_calls(tenant), job_id)
+
+    def end_and_read(self, tenant: str, job_id: str, jobs: JobReader) -> Job:
+        """It waits no longer; the job as it stands, in the same round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zrem(keys.waiting_calls(tenant), job_id)
+        return jobs.get(job_id, tenant=tenant, pipe=pipe)
 
     def read(self, tenant: str) -> list[str]:
         """The jobs that a tenant's calls wait for, in no order."""
