@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -23,6 +24,7 @@ from infra.local.servers import (
 )
 from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
+from tests.left_threads import left_threads
 from tests.node_scripts import MISSING, NodeScripts, are_installed
 from tests.tiers import SERVER_FIXTURES, is_integration
 
@@ -31,9 +33,6 @@ from tests.tiers import SERVER_FIXTURES, is_integration
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 READY_S = 60.0
-#: Tests of a browser, or of a whole fleet: on two cores that three of them share, a few in a run of thousands
-#: miss a time limit. Each is tried once more, and the summary names it.
-TRIED_TWICE = (Path(__file__).parent / "console", Path(__file__).parent / "fleet")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,17 +72,33 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return FilesAndFleets(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+def needs_servers(item: pytest.Item) -> bool:
+    """Whether a test starts servers or other processes, or uses those of this file."""
+    return is_integration(item.path) or not SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects by markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if "cuda" in getattr(item, "fixturenames", ()):
             item.add_marker("gpu")
-        if any(item.path.is_relative_to(folder) for folder in TRIED_TWICE):
+        # On two cores that three processes of tests share, a few of thousands of tests that use servers or
+        # a browser miss a time limit: each is tried once more, and the summary names it.
+        if needs_servers(item):
             item.add_marker(pytest.mark.flaky(reruns=1))
     if config.getoption("--unit"):
-        needs = {item: not SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in items}
+        needs = {item: needs_servers(item) for item in items}
         config.hook.pytest_deselected(items=[item for item in items if needs[item]])
         items[:] = [item for item in items if not needs[item]]
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_thread() -> Iterator[None]:
+    """A test that leaves a thread behind fails, not those after it which the thread disturbs."""
+    before = threading.enumerate()
+    yield
+    left = left_threads(before)
+    assert not left, f"still running: {', '.join(left)}"
 
 
 @pytest.fixture(scope="session")

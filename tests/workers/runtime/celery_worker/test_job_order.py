@@ -25,6 +25,7 @@ from shared.messaging.celery_app import (
 from shared.redis_clients import control_redis, without_retries
 from shared.registry.loaded_models import LoadedModels
 from shared.settings import Settings
+from tests.counting_redis import CountingRedis
 from tests.infra.local.waiting import eventually
 from tests.job_messages import send_job
 from workers.runtime.celery_worker.job_order import LOADS, TIMES, JobOrder, counted_wait_s
@@ -65,10 +66,10 @@ class Fleet:
         """Another worker has loaded these models."""
         self._models.register(OTHER, ["warm", "cold"], models, SOON)
 
-    def order(self, loaded: Sequence[str] = ("warm",)) -> JobOrder:
+    def order(self, loaded: Sequence[str] = ("warm",), client: Redis | None = None) -> JobOrder:
         """The order of a worker in this process."""
         order = JobOrder(
-            without_retries(self.redis),
+            client or without_retries(self.redis),
             ["cold", "warm"],
             loaded=lambda: loaded,
             expected_load_s=lambda model: 10,
@@ -122,31 +123,29 @@ def test_of_two_loaded_models_the_one_whose_job_has_waited_for_longest_comes_fir
 def test_redis_is_asked_once_a_job_and_while_idle_only_for_models_that_are_not_loaded(
     loaded: tuple[str, ...], calls_while_idle: int, fleet: Fleet
 ) -> None:
-    order = fleet.order(loaded)
-    turns = order()
+    client = CountingRedis(fleet.redis)
+    turns = fleet.order(loaded, client)()
     turns.update(QUEUES)
-    before = commands(fleet.redis)
-    turns.consume(len(QUEUES))
-    assert commands(fleet.redis) - before == 1
-    for _ in range(3):  # nothing came
-        turns.consume(len(QUEUES))
-    assert commands(fleet.redis) - before == 1 + calls_while_idle
+    turns.consume(len(QUEUES))  # the server knows the script now
+    client.calls.clear()
     turns.rotate(WARM)
     turns.consume(len(QUEUES))
-    assert commands(fleet.redis) - before == 2 + calls_while_idle
-
-
-def commands(control: Redis) -> int:
-    """How many scripts the server has run."""
-    return int(control.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))  # type: ignore[union-attr]
+    assert len(client.calls) == 1
+    for _ in range(3):  # nothing came
+        turns.consume(len(QUEUES))
+    assert len(client.calls) == 1 + calls_while_idle
+    turns.rotate(WARM)
+    turns.consume(len(QUEUES))
+    assert len(client.calls) == 2 + calls_while_idle
 
 
 def test_a_worker_of_one_model_asks_nothing(fleet: Fleet) -> None:
-    turns = fleet.order()()
+    client = CountingRedis(fleet.redis)
+    turns = fleet.order(client=client)()
     turns.update([WARM, follow_queue("warm")])
-    before = commands(fleet.redis)
+    client.calls.clear()
     assert turns.consume(2) == [WARM, follow_queue("warm")]
-    assert commands(fleet.redis) == before
+    assert not client.calls
 
 
 def test_without_an_answer_queues_are_read_in_turn(servers: Settings) -> None:
