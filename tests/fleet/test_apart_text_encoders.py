@@ -1,5 +1,6 @@
 """A worker without memory for its model's text encoders, alone and beside one that encodes prompts for it."""
 
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def test_an_image_is_the_same_whoever_has_encoded_its_prompt(fleet: Client, keye
 
     # Given nobody else who has the text encoders, the worker loads them
     before = lookups(keyed, "none")
-    generate("a red apple on a blue background")
+    generate(f"a red apple on a blue background {secrets.token_hex(4)}")  # no other run's
     assert eventually(lambda: lookups(keyed, "none") - before, REPORTED_S) == 1
     with helper(keyed):
         # When another worker has them, and is idle, it is asked: on a busy machine not always in time

@@ -69,7 +69,8 @@ class EncodingRequests:
             if response == TAKEN:
                 start = time.monotonic()
                 response = self._receive(message, wait_s)
-                log.info("prompt encoded elsewhere", extra={"waited_s": time.monotonic() - start})
+                event = "prompt encoded elsewhere" if response == STORED else "prompt not encoded in time"
+                log.info(event, extra={"waited_s": time.monotonic() - start})
             return response == STORED
         except (OperationalError, RedisError) as error:
             log.warning("nobody asked to encode a prompt", extra={"error": str(error)})
