@@ -4,7 +4,6 @@ import gc
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -24,7 +23,6 @@ from infra.local.servers import (
 )
 from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
-from tests.left_threads import left_threads
 from tests.node_scripts import MISSING, NodeScripts, are_installed
 from tests.tiers import SERVER_FIXTURES, is_integration
 
@@ -90,15 +88,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         needs = {item: needs_servers(item) for item in items}
         config.hook.pytest_deselected(items=[item for item in items if needs[item]])
         items[:] = [item for item in items if not needs[item]]
-
-
-@pytest.fixture(autouse=True)
-def leaves_no_thread() -> Iterator[None]:
-    """A test that leaves a thread behind fails, not those after it which the thread disturbs."""
-    before = threading.enumerate()
-    yield
-    left = left_threads(before)
-    assert not left, f"still running: {', '.join(left)}"
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,6 @@ HARMLESS = (
     CONNECTION,  # of a `Proxy`
     "embeddings",  # of the executor of a `PromptEncoder`; ends when that is collected
     "ThreadPoolExecutor-",  # of torch's compiler, kept for the next one; those of tests end with their block
-    "asyncio_",  # of the browser's client, for lookups of names; kept for the next one
-    "webui-",  # of a client of A1111's API; they are never ended
     "Dummy-",  # of libraries: Python has seen them, and does not know when they end
 )
 #: And by their types: a library's, and the clocks of devices that were lost, which call nothing in tests.

@@ -1,6 +1,7 @@
 """A UNet worker in this process, beside a real ControlNet server thread, real Redis and real S3."""
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from shared.redis_clients import control_redis, residual_servers
 from shared.registry.live_workers import LiveWorkersCache
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from shared.settings import Settings
+from tests.left_threads import left_threads
 from tests.tiny_models import EMOJI, LAYOUTS, make_controlnet, make_pipeline
 from tests.workers.buckets import shared_bucket
 from workers.controlnet_serving.server import ControlNetServer
@@ -48,6 +50,15 @@ def load(name: str) -> BaseModel:
     if name == "emoji-sd":
         return load_model(name, str(EMOJI / "model"), "float32", "cpu")
     return unet_model(name, make_pipeline(name))
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_thread() -> Iterator[None]:
+    """A test that leaves a thread behind fails, not those after it which the thread disturbs."""
+    before = threading.enumerate()
+    yield
+    left = left_threads(before)
+    assert not left, f"still running: {', '.join(left)}"
 
 
 @pytest.fixture(scope="session")
