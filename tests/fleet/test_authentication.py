@@ -151,7 +151,7 @@ def test_a_tenants_own_lora_is_patched_and_not_that_of_another_by_the_same_name(
 
 def test_a_tenant_with_one_job_waits_for_no_flood_of_another(tenants: dict[str, RestClient]) -> None:
     # Given many jobs of one tenant, on a fleet of one UNet worker, and then one of another tenant
-    many = {"prompt": "a red apple", "num_inference_steps": 40, "latent_parallelism": "off"}
+    many = {"prompt": "a red apple", "num_inference_steps": 20, "latent_parallelism": "off"}
     flood = [tenants["north"].submit(many) for _ in range(8)]
     one = tenants["south"].submit(many)
     # Then that one begins after the job that runs and the one in the queue, and all end

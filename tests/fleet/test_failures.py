@@ -15,7 +15,7 @@ from tests.fleet.conftest import Client, control_image
 from tests.infra.local.waiting import eventually
 from tests.tiny_models import EMOJI
 
-STEPS = 40
+STEPS = 25
 #: A job with a ControlNet and a LoRA.
 WANTED = {
     "num_inference_steps": STEPS,
@@ -77,7 +77,7 @@ def test_a_kill_in_the_middle_of_a_job_changes_nothing_but_time(
 
 
 def test_a_worker_that_is_told_to_stop_hands_its_job_over(fleet: Client) -> None:
-    wanted = {"num_inference_steps": 80, "lora_loading": {"mode": "exact"}}
+    wanted = {"num_inference_steps": 40, "lora_loading": {"mode": "exact"}}
     undisturbed = fleet.generate(**wanted)
     job_id = fleet.submit(**wanted)
     reached = next(

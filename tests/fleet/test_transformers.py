@@ -24,8 +24,10 @@ from tests.fleet.test_images import spec_of
 from tests.infra.local.waiting import eventually
 from tests.transformers_peer import generate_with_transformer
 
-#: Long enough for what happens in the middle of it.
+#: Long enough for another worker to take part.
 STEPS = 80
+#: Long enough for a kill in the middle.
+KILLED_STEPS = 40
 TRUE_CFG = {"negative_prompt": "a car", "true_cfg_scale": 3.0}
 #: What jobs of each transformer say beyond the usual.
 TRANSFORMERS: dict[str, dict[str, Any]] = {
@@ -147,7 +149,8 @@ def test_a_kill_in_the_middle_of_a_transformers_job_changes_nothing_but_time(
 ) -> None:
     # A LoRA patches layers of Z-Image that its ControlNet has, too: then ControlNet workers cannot compute it
     is_apart = (model, target) == ("tiny-z-image", "controlnet")
-    body = long_job(model, loras=[]) if is_apart else long_job(model)
+    changes: dict[str, Any] = {"loras": []} if is_apart else {}
+    body = long_job(model, num_inference_steps=KILLED_STEPS, **changes)
     client, undisturbed = mixed.client, mixed.undisturbed(body)
     assert eventually(mixed.is_whole, timeout_s=60)  # after the kill before
     job_id = client.submit(**body)

@@ -115,6 +115,7 @@ class Fleet:
         self._running: dict[str, tuple[dict[str, Any], Worker]] = {}
         self._started = 0
         self._submitted: list[str] = []
+        self._undisturbed: dict[str, NDArray[np.int16]] = {}
 
     def use(self, *names: str, **changes: Any) -> list[Worker]:
         """Have these workers ready for jobs, and no others run: those of the test before run on.
@@ -177,6 +178,13 @@ class Fleet:
         """The image of a job that succeeded."""
         assert job.status == "succeeded", job.error
         return np.asarray(Image.open(io.BytesIO(self.images.get(job.images[0].key))), dtype=np.int16)
+
+    def undisturbed(self, wanted: JobSpec) -> NDArray[np.int16]:
+        """The image of a job that nothing disturbs, generated once."""
+        key = wanted.model_dump_json()
+        if key not in self._undisturbed:
+            self._undisturbed[key] = self.pixels(self.wait(self.submit(wanted)))
+        return self._undisturbed[key]
 
     def unacknowledged(self) -> list[str]:
         """Ids of messages that workers hold."""
