@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from shared.catalog.schedulers import SCHEDULERS
 from shared.jobs.options import FamilyOptions
@@ -21,6 +22,8 @@ from tests.diffusers_peer import CONTROL, fuse, mask_image, source_image
 #: What diffusers adds to a pipeline's name for a task, unless one has a name of its own.
 _TASKS = {"text": "", "image": "Img2Img", "mask": "Inpaint"}
 _NAMES = {"StableDiffusion3ControlNetInpaintPipeline": "StableDiffusion3ControlNetInpaintingPipeline"}
+#: A pipeline calls it after each step with itself, the step, its timestep and tensors; it returns new ones.
+OnStepEnd = Callable[[Any, int, Any, dict[str, Tensor]], dict[str, Tensor]]
 
 
 def generate_with_transformer(
@@ -28,6 +31,7 @@ def generate_with_transformer(
     controlnets: Sequence[Any],
     wanted: JobSpec,
     loras: Sequence[tuple[Path, float]] = (),
+    on_step_end: OnStepEnd | None = None,
 ) -> list[NDArray[np.int16]]:
     """Pixels of every image, ``(h, w, 3)``; ``loras`` are files and scales, loaded and fused."""
     torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
@@ -35,7 +39,7 @@ def generate_with_transformer(
     if loras:
         peer = copy.deepcopy(peer)  # fused weights are its own
         fuse(peer, loras)
-    options = _options(wanted)
+    options = _options(wanted) | {"callback_on_step_end": on_step_end}
     if (
         "LCM" in SCHEDULERS[wanted.scheduler].name
     ):  # pipelines would sample its noise from the global generator
@@ -47,6 +51,37 @@ def generate_with_transformer(
     torch.manual_seed(wanted.image_seeds[0])
     images = peer(wanted.prompt, **{name: options[name] for name in options if name in known}).images
     return [np.asarray(image, dtype=np.int16) for image in images]
+
+
+def generate_with_late_loras(
+    pipe: Any,
+    controlnets: Sequence[Any],
+    wanted: JobSpec,
+    loras: Sequence[tuple[Path, float]],
+    first_steps: Sequence[int],
+) -> list[list[NDArray[np.int16]]]:
+    """For each of ``first_steps`` the images whose steps before it, at least one, are computed without LoRAs.
+
+    From that step on they are of a pipeline with the LoRAs fused, which also encodes the texts with them, and
+    is given the latents of one without them.
+    """
+    without: dict[int, Tensor] = {}
+
+    def keep(_pipe: Any, step: int, _t: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        without[step + 1] = tensors["latents"]
+        return {}
+
+    generate_with_transformer(pipe, controlnets, wanted, on_step_end=keep)
+    fused = copy.deepcopy(pipe)
+    fuse(fused, loras)
+
+    def generate_from(first_step: int) -> list[NDArray[np.int16]]:
+        def replace(_pipe: Any, step: int, _t: Any, _tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {"latents": without[first_step]} if step + 1 == first_step else {}
+
+        return generate_with_transformer(fused, controlnets, wanted, on_step_end=replace)
+
+    return [generate_from(step) for step in first_steps]
 
 
 def pipeline_class(base: str, task: str, *, has_controlnets: bool) -> Any:
