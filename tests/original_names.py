@@ -29,6 +29,65 @@ _Z_IMAGE = {
 }
 
 
+def flux_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a `FluxTransformer2DModel`: in single blocks the MLP is in the same matrix, too."""
+    named = {}
+    for name, tensor in weights.items():
+        single = name.startswith("single_transformer_blocks.")
+        fused = _FLUX_SINGLE_FUSED if single else _FLUX_FUSED
+        if any(part in name for others in fused.values() for part in others):
+            continue
+        for first, others in fused.items():
+            if first in name:
+                tensor = torch.cat([tensor, *(weights[name.replace(first, other)] for other in others)])
+        if name.startswith("norm_out.linear."):
+            tensor = torch.cat(tensor.chunk(2)[::-1])
+        named[_replaced(name, _FLUX_SINGLE if single else _FLUX)] = tensor
+    return {PREFIX + name: tensor for name, tensor in named.items()}
+
+
+_FLUX_FUSED = {
+    ".attn.to_q.": (".attn.to_k.", ".attn.to_v."),
+    ".attn.add_q_proj.": (".attn.add_k_proj.", ".attn.add_v_proj."),
+}
+_FLUX_SINGLE_FUSED = {".attn.to_q.": (".attn.to_k.", ".attn.to_v.", ".proj_mlp.")}
+_FLUX = {
+    "time_text_embed.timestep_embedder.linear_1.": "time_in.in_layer.",
+    "time_text_embed.timestep_embedder.linear_2.": "time_in.out_layer.",
+    "time_text_embed.text_embedder.linear_1.": "vector_in.in_layer.",
+    "time_text_embed.text_embedder.linear_2.": "vector_in.out_layer.",
+    "time_text_embed.guidance_embedder.linear_1.": "guidance_in.in_layer.",
+    "time_text_embed.guidance_embedder.linear_2.": "guidance_in.out_layer.",
+    "context_embedder.": "txt_in.",
+    "x_embedder.": "img_in.",
+    "proj_out.": "final_layer.linear.",
+    "norm_out.linear.": "final_layer.adaLN_modulation.1.",
+    "transformer_blocks.": "double_blocks.",
+    ".norm1.linear.": ".img_mod.lin.",
+    ".norm1_context.linear.": ".txt_mod.lin.",
+    ".attn.to_q.": ".img_attn.qkv.",
+    ".attn.add_q_proj.": ".txt_attn.qkv.",
+    ".attn.norm_q.weight": ".img_attn.norm.query_norm.scale",
+    ".attn.norm_k.weight": ".img_attn.norm.key_norm.scale",
+    ".attn.norm_added_q.weight": ".txt_attn.norm.query_norm.scale",
+    ".attn.norm_added_k.weight": ".txt_attn.norm.key_norm.scale",
+    ".attn.to_out.0.": ".img_attn.proj.",
+    ".attn.to_add_out.": ".txt_attn.proj.",
+    ".ff.net.0.proj.": ".img_mlp.0.",
+    ".ff.net.2.": ".img_mlp.2.",
+    ".ff_context.net.0.proj.": ".txt_mlp.0.",
+    ".ff_context.net.2.": ".txt_mlp.2.",
+}
+_FLUX_SINGLE = {
+    "single_transformer_blocks.": "single_blocks.",
+    ".norm.linear.": ".modulation.lin.",
+    ".attn.to_q.": ".linear1.",
+    ".attn.norm_q.weight": ".norm.query_norm.scale",
+    ".attn.norm_k.weight": ".norm.key_norm.scale",
+    ".proj_out.": ".linear2.",
+}
+
+
 def sd3_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of an `SD3Transformer2DModel`: the same, and shift and scale of the last layers change places."""
     last = max(int(name.split(".")[1]) for name in weights if name.startswith("transformer_blocks."))

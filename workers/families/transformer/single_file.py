@@ -28,7 +28,7 @@ def load_single_file(kind: Any, path: str, config: str, part: str | None, dtype:
     weights = load_single_file_checkpoint(path)
     is_by_other_names = len(wanted & weights.keys()) < len(wanted) / 2
     if is_by_other_names or kind.__name__ in _LEFT_OUT:
-        weights = _converted(kind, weights, described)
+        weights = to_diffusers_names(kind, weights, described)
     if unknown := weights.keys() - wanted:
         raise Unloadable(_names("holds", unknown, f"that its {kind.__name__} has no place for"))
     if lacking := wanted - weights.keys():
@@ -36,7 +36,7 @@ def load_single_file(kind: Any, path: str, config: str, part: str | None, dtype:
     return kind.from_single_file(weights, config=config, subfolder=part, local_files_only=True, dtype=dtype)
 
 
-def _converted(kind: Any, weights: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+def to_diffusers_names(kind: Any, weights: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights by diffusers' names; conversions take what they know out of ``weights``."""
     convert = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"]
     try:

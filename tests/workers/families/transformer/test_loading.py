@@ -97,11 +97,17 @@ def test_a_single_file_is_loaded_beside_a_folder_with_the_other_parts(folder: Pa
     assert load(tmp_path / "own.safetensors", config=str(folder)).sha256 == load(folder).sha256
 
 
-def test_a_single_file_by_its_authors_names_is_converted(folder: Path, tmp_path: Path) -> None:
-    if folder.name not in ORIGINAL_NAMES:
-        pytest.skip("diffusers converts Flux.1 of its own width alone; Qwen-Image has one set of names")
-    save_file(ORIGINAL_NAMES[folder.name](transformer(folder)), tmp_path / "original.safetensors")
-    assert load(tmp_path / "original.safetensors", config=str(folder)).sha256 == load(folder).sha256
+@pytest.mark.parametrize("stored", [torch.float32, torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_a_single_file_by_its_authors_names_is_converted(
+    folder: Path, tmp_path: Path, stored: torch.dtype
+) -> None:
+    """Flux.1's, which diffusers converts at its own width alone: see `tests.workers.families.flux`."""
+    names = ORIGINAL_NAMES.get(folder.name, dict)
+    weights = {name: tensor.to(stored) for name, tensor in transformer(folder).items()}
+    save_file(names(weights), tmp_path / "original.safetensors")
+    own = load(tmp_path / "original.safetensors", config=str(folder)).parts["transformer"].state_dict()
+    assert own.keys() == weights.keys()
+    assert all(torch.equal(own[name], tensor.float()) for name, tensor in weights.items())
 
 
 def test_folders_that_older_libraries_saved_are_loaded(copy: Path) -> None:
