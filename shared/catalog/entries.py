@@ -55,7 +55,7 @@ class LoadOptions(Entry):
     vae_slicing: bool = False
     vae_tiling: bool = False
     memory_format: MemoryFormat = "contiguous"  # of the weights that convolutions have
-    vae_dtype: Dtype | None = None  # None: that of the model; float32 where float16 overflows
+    vae_dtype: Dtype | None = None  # None: that of the model; of SDXL float32 where float16 overflows
 
     @property
     def switches(self) -> dict[str, Any]:

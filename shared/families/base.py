@@ -2,7 +2,9 @@
 
 A family is a kind of base model with its ControlNets and LoRAs. Its facts are one subclass of `FamilyFacts`,
 in one file of this package; its torch side is a folder of `workers.families`. Both are entered in their
-registry (`shared.families.registry`, `workers.families.registry`), and nothing else changes.
+registry (`shared.families.registry`, `workers.families.registry`). What tells the family of a LoRA file must
+know it, too: by metadata (`shared.storage.lora_base_model`), and by the names of modules
+(`shared.storage.lora_transformer`). `tests.parity` holds it against diffusers. Nothing else changes.
 
 A ``config`` is what a diffusers folder says in JSON: written by anybody, so a value of another type than
 expected must raise nothing; whoever loads the model says what is wrong with it.

@@ -31,7 +31,7 @@ class ZImageFamily(TransformerFamily):
         self, source: ControlNetSource, model: Any, base: Config, sha256: str
     ) -> ZImageControlNet:
         """See `TransformerFamily`."""
-        # Now, so that no two threads do it at once: a base model shares these tables with its ControlNets.
+        # Makes its tables of positions: else the first threads that compute with it would, at the same time.
         model.rope_embedder(torch.zeros(1, 3, dtype=torch.int32, device=source.device))
         return ZImageControlNet(source.name, model, Z_IMAGE, base, sha256)
 
