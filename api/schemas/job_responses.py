@@ -107,6 +107,10 @@ class SpanResponse(BaseModel):
         description="of a LoRA's load: bytes fetched from S3, LoRAs evicted from cache and memory",
         examples=[{"fetched_bytes": 3_224_408, "disk_evictions": 1}],
     )
+    residual: int | None = Field(
+        description="of a wait for a ControlNet's residual: its place in the order in which the base model"
+        " needs them, from 0; null of other spans"
+    )
 
 
 class JobResponse(BaseModel):
@@ -186,6 +190,7 @@ def _since(start: float, span: Span) -> SpanResponse:
         end_s=round(span.end_s - start, 4),
         worker=span.worker,
         counts=span.counts,
+        residual=span.residual,
     )
 
 

@@ -17,7 +17,7 @@ COLOURS = (
     "#4c78a8", "#f58518", "#54a24b", "#e45756", "#b279a2", "#eeca3b", "#72b7b2", "#9d755d",
     "#ff9da6", "#595959", "#1f3a6e", "#a6d854", "#8c1c13", "#c9b2e0", "#17a2d8", "#bab0ac",
 )  # fmt: skip
-#: A span of the timeline, as REST returns it: name, start_s, end_s, worker, counts.
+#: A span of the timeline, as REST returns it: name, start_s, end_s, worker, counts, residual.
 Span = dict[str, Any]
 
 
@@ -75,11 +75,14 @@ def side_by_side(spans: Sequence[Span]) -> list[list[Span]]:
 
 
 def describe(name: str, timeline: Sequence[Span]) -> str:
-    """The name of spans, and what was counted in them."""
+    """The name of spans, what was counted in them, and which of a step's residuals were waited for."""
     counts: Counter[str] = Counter()
     for span in timeline:
-        if span["name"] == name:
-            counts.update(span["counts"])
+        if span["name"] != name:
+            continue
+        counts.update(span["counts"])
+        if span["residual"] is not None:
+            counts["first of a step" if span["residual"] == 0 else "later ones"] += 1
     counted = ", ".join(f"{what.replace('_', ' ')} {count:,}" for what, count in counts.items())
     return f"{name} ({counted})" if counted else name
 

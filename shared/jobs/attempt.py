@@ -92,7 +92,7 @@ class Attempt:
         fields = {
             "images": json.dumps([image.model_dump() for image in images]),
             "receipt": receipt.model_dump_json(),
-            "timeline": json.dumps([span.model_dump() for span in timeline]),
+            "timeline": _dump_spans(timeline),
             "warnings": json.dumps(list(warnings)),
             **(used.fields if used else {}),
         }
@@ -109,7 +109,7 @@ class Attempt:
         used: Used | None = None,
     ) -> None:
         """End the job without images."""
-        fields = {"timeline": json.dumps([span.model_dump() for span in timeline])}
+        fields = {"timeline": _dump_spans(timeline)}
         fields |= used.fields if used else {}
         if error is not None:
             fields["error"] = error.model_dump_json()
@@ -146,3 +146,8 @@ class Attempt:
         if reply in ("lost", "gone", "unreadable"):
             raise AttemptLost(f"another attempt took over job {self.job.id}")
         return reply
+
+
+def _dump_spans(spans: Sequence[Span]) -> str:
+    """JSON of a job's timeline, which has many spans: without what is not set."""
+    return json.dumps([span.model_dump(exclude_defaults=True) for span in spans])

@@ -41,6 +41,7 @@ class Span(Message):
     end_s: float
     worker: str
     counts: dict[str, int] = Field({})  # what was moved in it, by what it counts
+    residual: int | None = None  # of a wait for one: its place in the order in which they are needed, from 0
 
 
 class Failure(Message):

@@ -106,7 +106,10 @@ def succeed(attempt: Attempt, images: list[StoredImage]) -> None:
     span = Span(
         name="denoise", start_s=start + 0.5, end_s=start + 1.25, worker="unet-1", counts={"evictions": 2}
     )
-    attempt.succeed(images, receipt_of(attempt.job.spec), [span])
+    wait = Span(
+        name="wait for residuals", start_s=start + 0.5, end_s=start + 0.75, worker="unet-1", residual=0
+    )
+    attempt.succeed(images, receipt_of(attempt.job.spec), [span, wait])
 
 
 def heartbeat(

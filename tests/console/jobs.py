@@ -99,13 +99,15 @@ def failed(services: Services, prompt: str = "a red apple") -> str:
 def spans(attempt: Attempt) -> list[Span]:
     """A timeline as a worker writes it, with the job's ControlNets and LoRAs."""
     start, spec = attempt.job.created_at, attempt.job.spec
-    found: list[tuple[str, float, float, str, dict[str, int]]] = [
+    found: list[tuple[str, float, float, str, dict[str, Any]]] = [
         ("queued", 0.0, 0.42, "queue", {}),
         ("model", 0.42, 0.61, UNET, {}),
         ("prompt", 0.61, 0.7, UNET, {}),
     ]
     for ref in spec.loras:
-        found.append((f"lora {ref.name} from s3", 0.45, 0.9, UNET, {"fetched_bytes": ref.size_bytes}))
+        found.append(
+            (f"lora {ref.name} from s3", 0.45, 0.9, UNET, {"counts": {"fetched_bytes": ref.size_bytes}})
+        )
         found.append((f"lora {ref.name} parse", 0.9, 0.98, UNET, {}))
         found.append((f"patch {ref.name}", 1.06, 1.1, UNET, {}))
     for step in range(STEPS):
@@ -114,11 +116,12 @@ def spans(attempt: Attempt) -> list[Span]:
         found.append(("decoder", at + 0.09, at + 0.19, UNET, {}))
         for controlnet in spec.controlnets:
             found.append((f"controlnet {controlnet.name}", at + 0.01, at + 0.085, CONTROLNET, {}))
-            found.append((f"wait for {controlnet.name}", at + 0.07, at + 0.09, UNET, {}))
+        if spec.controlnets:
+            found.append(("wait for residuals", at + 0.07, at + 0.09, UNET, {"residual": step % 2}))
     found += [("vae", 3.5, 3.62, UNET, {}), ("store", 3.62, 3.7, UNET, {})]
     return [
-        Span(name=name, start_s=start + begun, end_s=start + ended, worker=worker, counts=counts)
-        for name, begun, ended, worker, counts in found
+        Span(name=name, start_s=start + begun, end_s=start + ended, worker=worker, **more)
+        for name, begun, ended, worker, more in found
     ]
 
 

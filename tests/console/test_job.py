@@ -15,7 +15,7 @@ from api.services import Services
 from shared import keys
 from tests.api.services import OCTETS, announce_workers, base64_of, edge, image_file, lora
 from tests.browser import Screenshot
-from tests.console.jobs import add_job, begin, failed, finished, sample_image, succeed
+from tests.console.jobs import STEPS, add_job, begin, failed, finished, sample_image, succeed
 
 Check = Callable[[Page], None]
 #: More digits than a number of JavaScript keeps.
@@ -126,6 +126,10 @@ def test_the_timeline_has_a_lane_for_each_worker_controlnet_and_lora(
     expect(page.locator(".timeline-shown")).to_contain_text("prompt on unet1: 0.610 s to 0.700 s, 90.0 ms")
     page.get_by_role("img", name="lora outline from s3").hover()
     expect(page.locator(".timeline-shown")).to_contain_text("fetched bytes")
+    page.get_by_role("img", name="wait for residuals").first.hover()
+    expect(page.locator(".timeline-shown")).to_contain_text("20.0 ms, residual 0 of its step")
+    legend = page.get_by_role("list", name="Legend: time by kind")
+    expect(legend).to_contain_text(f"in {STEPS}, {STEPS // 2} for a step's first residual")
     # Zoomed, the box scrolls, and the page does not
     scroll = page.locator(".chart-scroll")
     assert scroll.evaluate("box => box.scrollWidth <= box.clientWidth")

@@ -40,10 +40,10 @@ class Timeline:
         finally:
             self.device_s += time.monotonic() - start
 
-    def add_wait(self, name: str, start_s: float, end_s: float) -> None:
-        """Add a wait, unless it is too short to be shown."""
+    def add_wait(self, name: str, start_s: float, end_s: float, *, residual: int | None = None) -> None:
+        """Add a wait, unless it is too short to be shown; ``residual``: see `Span`."""
         if end_s - start_s > MIN_WAIT_SHOWN_S:
-            self.add(name, start_s, end_s)
+            self.add(name, start_s, end_s, residual=residual)
 
     def add(
         self,
@@ -52,12 +52,14 @@ class Timeline:
         end_s: float,
         worker: str | None = None,
         counts: Mapping[str, int] | None = None,
+        *,
+        residual: int | None = None,
     ) -> None:
         """Add a span that was measured elsewhere, by this machine's clock."""
         if worker not in (None, self.worker):
             self.device_s += max(end_s - start_s, 0.0)
         begin_s, stop_s = start_s + self.behind_s, end_s + self.behind_s
-        self.add_known(name, begin_s, stop_s, worker or self.worker, counts)
+        self.add_known(name, begin_s, stop_s, worker or self.worker, counts, residual=residual)
 
     def add_known(
         self,
@@ -66,7 +68,11 @@ class Timeline:
         end_s: float,
         worker: str,
         counts: Mapping[str, int] | None = None,
+        *,
+        residual: int | None = None,
     ) -> None:
         """Add a span by Redis' clock."""
-        span = Span(name=name, start_s=start_s, end_s=end_s, worker=worker, counts=dict(counts or {}))
-        self.spans.append(span)
+        counted = dict(counts or {})
+        self.spans.append(
+            Span(name=name, start_s=start_s, end_s=end_s, worker=worker, counts=counted, residual=residual)
+        )

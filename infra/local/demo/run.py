@@ -119,20 +119,25 @@ def describe_waits(job: Mapping[str, Any]) -> str:
     """How often and how long the base model waited for residuals, and for the transfer of those at hand."""
     timeline = job["timeline"]
     steps = sum(span["name"].startswith("controlnet ") for span in timeline)
-    (waits, waited_s), (transfers, transferred_s) = (
-        _count(timeline, name) for name in ("wait for residuals", "wait for transfer")
+    waits = [span for span in timeline if span["name"] == "wait for residuals"]
+    first, later, transfers = map(
+        _describe_spans,
+        (
+            [span for span in waits if span["residual"] == 0],
+            [span for span in waits if span["residual"] != 0],
+            [span for span in timeline if span["name"] == "wait for transfer"],
+        ),
     )
     return (
-        f"In {steps} steps with a ControlNet the base model waited {waits} times for residuals,"
-        f" {waited_s:.3f} s in all, and {transfers} times for the transfer of one that was there,"
-        f" {transferred_s:.3f} s."
+        f"In {steps} steps with a ControlNet the base model waited {first} for a step's first residual,"
+        f" {later} for later ones, and {transfers} for the transfer of one that was there."
     )
 
 
-def _count(timeline: Sequence[Mapping[str, Any]], name: str) -> tuple[int, float]:
-    """How many spans have this name, and their seconds in all."""
-    seconds = [span["end_s"] - span["start_s"] for span in timeline if span["name"] == name]
-    return len(seconds), sum(seconds)
+def _describe_spans(spans: Sequence[Mapping[str, Any]]) -> str:
+    """How many there are, and their seconds in all."""
+    seconds = sum(span["end_s"] - span["start_s"] for span in spans)
+    return f"{len(spans)} times ({seconds:.3f} s)"
 
 
 def _show_next_steps(console: Console, api_url: str, job: Mapping[str, Any]) -> None:

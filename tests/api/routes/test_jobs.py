@@ -129,8 +129,11 @@ def test_a_finished_job_has_images_receipt_and_timeline(client: FlaskClient, ser
     assert job["status"] == "succeeded"
     image = {"url": url, "content_type": "image/png", "seed": 7, "width": 64, "height": 48, "sha256": "ab"}
     assert job["images"] == [image]
+    denoise = {"name": "denoise", "start_s": 0.5, "end_s": 1.25, "worker": "unet-1"}
+    wait = {"name": "wait for residuals", "start_s": 0.5, "end_s": 0.75, "worker": "unet-1"}
     assert job["timeline"] == [
-        {"name": "denoise", "start_s": 0.5, "end_s": 1.25, "worker": "unet-1", "counts": {"evictions": 2}}
+        {**denoise, "counts": {"evictions": 2}, "residual": None},
+        {**wait, "counts": {}, "residual": 0},
     ]
     assert job["receipt"]["spec"]["seed"] == 7
     assert job["finished_at"] >= job["started_at"]

@@ -9,7 +9,14 @@ from infra.local.timeline import by_lane, describe, plot_timeline, side_by_side
 
 
 def span(name: str, start_s: float, end_s: float, worker: str = "unet1@a") -> dict[str, Any]:
-    return {"name": name, "start_s": start_s, "end_s": end_s, "worker": worker, "counts": {}}
+    return {
+        "name": name,
+        "start_s": start_s,
+        "end_s": end_s,
+        "worker": worker,
+        "counts": {},
+        "residual": None,
+    }
 
 
 JOB = {
@@ -54,6 +61,12 @@ def test_the_legend_tells_what_was_counted() -> None:
         describe("lora anime from s3", [fetch]) == "lora anime from s3 (fetched bytes 3,224,408, evictions 1)"
     )
     assert describe("encoder", [fetch, span("encoder", 0, 1)]) == "encoder"
+
+
+def test_the_legend_tells_which_residuals_were_waited_for() -> None:
+    waits = [span("wait for residuals", i, i + 0.1) | {"residual": i % 3} for i in range(4)]
+    assert describe(waits[0]["name"], waits[:1]) == "wait for residuals (first of a step 1)"
+    assert describe(waits[0]["name"], waits) == "wait for residuals (first of a step 2, later ones 2)"
 
 
 def test_loading_has_a_lane_beside_its_worker() -> None:

@@ -51,6 +51,7 @@ class StepResiduals:
         self._monitor = CallMonitor(session)
         self._claims = RequesterClaims(session, request.parts)
         self._device_end: Event | None = None  # of what is submitted, once the encoder has been
+        self._given = 0  # how many residuals the base model has taken
         self._has_waited = False  # for the residual that `get` was asked for last
         self._send()
 
@@ -70,7 +71,9 @@ class StepResiduals:
             self._receive(index)
         times.measure(start, lambda since_s, _: self._travel.waited(index, since_s))
         # One that was there when it was asked for has taken the time of its transfer.
-        times.add_wait("wait for residuals" if self._has_waited else "wait for transfer", start)
+        wait = "wait for residuals" if self._has_waited else "wait for transfer"
+        times.add_wait(wait, start, residual=self._given)
+        self._given += 1
         return total.to(self._x.dtype)
 
     def finish(self) -> None:

@@ -35,9 +35,13 @@ class DeviceTimes:
         finally:
             self.measure(start, lambda start_s, end_s: self._timeline.add(name, start_s, end_s))
 
-    def add_wait(self, name: str, start: SpanStart) -> None:
-        """Add the time since ``start`` to the timeline, if the device had to wait for something then."""
-        self.measure(start, lambda start_s, end_s: self._timeline.add_wait(name, start_s, end_s))
+    def add_wait(self, name: str, start: SpanStart, *, residual: int | None = None) -> None:
+        """Add the time since ``start`` to the timeline, if the device had to wait then; see `Timeline`."""
+
+        def report(start_s: float, end_s: float) -> None:
+            self._timeline.add_wait(name, start_s, end_s, residual=residual)
+
+        self.measure(start, report)
 
     def report_done(self) -> None:
         """Report what has ended."""

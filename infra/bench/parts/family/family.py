@@ -5,6 +5,9 @@ generated while the other core computes the ControlNet once in each step, as it 
 core slows its neighbour, whatever it computes (``busy_neighbour``). ``tax_1c`` is held against that job,
 ``tax_1c_idle`` against one beside an idle core. Each round has the reverse order of the one before.
 
+``wait_share_I``: in which share of the steps the base model waited for residual ``I``, of those that it needs
+in a step, the first of which is 0.
+
 ``step_mb_…`` is what a step of real size sends, by family and ControlNet: from configs, nothing is measured.
 """
 
@@ -22,6 +25,7 @@ from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.parts.family.busy_controlnet import running_busy_controlnet
 from infra.bench.parts.family.guided_step import GuidedStep, StepParts, copy_s
 from infra.bench.parts.family.step_megabytes import step_megabytes
+from infra.bench.parts.family.waits import wait_figures
 from infra.bench.workloads.addon_jobs import Addons, FinishedJob, running_addons
 from infra.bench.workloads.flux import NAME, open_flux
 
@@ -162,6 +166,7 @@ def _figures(
         "controlnet_s": sum(parts.controlnet_s),
         "path_s": parts.path_s,
         **guided.step_figures(parts.path_s, steps),
+        **wait_figures(guided.job, len(parts.controlnet_s), steps),
         "fleet_s_0c": plain.job_s,
         "fleet_s_0c_busy": beside_busy.job_s,
         "fleet_s_1c": guided.job_s,

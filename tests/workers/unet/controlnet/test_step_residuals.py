@@ -1,14 +1,18 @@
 """What the timeline says about the residuals of a step, over a real residual Redis."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from redis import Redis
 
+from shared.families.unet import SD1
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.workers.unet.controlnet_jobs import (
     MID,
+    MODELS,
     ask,
     claim_next,
     compute,
@@ -18,6 +22,7 @@ from tests.workers.unet.controlnet_jobs import (
     spec,
 )
 from workers.transport.keys import responses_key
+from workers.transport.protocol import StepResponse
 from workers.unet import timeline
 
 
@@ -49,3 +54,34 @@ def test_the_timeline_tells_a_wait_for_a_residual_from_the_transfer_of_one_that_
         compute(server, [claim_next(server.steps, "edge")])
         mid.result()
     assert waits() == {"wait for residuals"}
+
+
+@pytest.mark.parametrize("late", [[], [0], [0, 3, 4]], ids=str)
+def test_the_timeline_tells_which_residuals_of_a_step_were_waited_for(
+    residual: Redis, servers: Settings, monkeypatch: pytest.MonkeyPatch, late: Sequence[int]
+) -> None:
+    residual.flushall()
+    monkeypatch.setattr(timeline, "MIN_WAIT_SHOWN_S", 0.0)
+    controlnets, context, _ = make_job(make_line(residual, servers), spec("edge"))
+    step, other = ask(controlnets), make_line(residual, servers)
+    request = claim_next(other.steps, "edge").request
+
+    def send(index: int) -> None:
+        response = StepResponse(
+            index=index, positions=[0], retry=0, start_s=0.0, end_s=1.0, worker="controlnet1@test"
+        )
+        other.transport.respond(request, [(response, torch.ones(1))])
+
+    # Given a ControlNet that has each residual in time, but for some: those once the base model waits for it
+    with ThreadPoolExecutor(1) as thread:
+        for place, index in enumerate(SD1.control_plan(MODELS["edge"].config, None).wanted):
+            if place not in late:
+                send(index)
+                assert eventually(lambda: residual.exists(responses_key(request)))
+            taken = thread.submit(step.get, index)
+            if place in late:
+                assert eventually(lambda: residual.info("clients")["blocked_clients"])
+                send(index)
+            taken.result()
+    waits = [span for span in context.timeline.spans if span.name == "wait for residuals"]
+    assert [span.residual for span in waits] == late

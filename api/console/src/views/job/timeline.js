@@ -49,9 +49,9 @@ function Shown({ shown, colourOf, timeline }) {
 function Legend({ names, colourOf, shown }) {
   return html`<ul class="timeline-legend" aria-label="Legend: time by kind">
     ${names.map(
-      ({ name, seconds, count }) => html`<li key=${name} class=${name === shown.value?.name ? "legend-shown" : ""}>
+      ({ name, seconds, count, forFirst }) => html`<li key=${name} class=${name === shown.value?.name ? "legend-shown" : ""}>
         <span class="swatch ${colourOf(name)}"></span>${name}
-        <span class="muted">${formatSeconds(seconds)}${count > 1 ? ` in ${count}` : ""}</span>
+        <span class="muted">${formatSeconds(seconds)}${count > 1 ? ` in ${count}` : ""}${forFirst !== null && `, ${forFirst} for a step's first residual`}</span>
       </li>`,
     )}
   </ul>`;

@@ -17,14 +17,17 @@ export function layOut(timeline) {
   return [...lanes.values()];
 }
 
-/** The names of spans in the order in which they appear, with the time that each took in all. */
+/**
+ * The names of spans in the order in which they appear, with the time that each took in all, and of waits for residuals
+ * how many were for the one that a step needs first.
+ */
 export function totals(timeline) {
   const found = new Map();
   for (const span of [...timeline].sort((a, b) => a.start_s - b.start_s)) {
-    const total = found.get(span.name) ?? { name: span.name, seconds: 0, count: 0, counts: {} };
+    const total = found.get(span.name) ?? { name: span.name, seconds: 0, count: 0, forFirst: null };
     total.seconds += span.end_s - span.start_s;
     total.count += 1;
-    for (const [what, number] of Object.entries(span.counts ?? {})) total.counts[what] = (total.counts[what] ?? 0) + number;
+    if (span.residual != null) total.forFirst = (total.forFirst ?? 0) + (span.residual === 0);
     found.set(span.name, total);
   }
   return [...found.values()];

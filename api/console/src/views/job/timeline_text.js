@@ -3,6 +3,7 @@ import { shortWorker } from "./timeline_layout.js";
 /** A span in a sentence: "encoder on unet1: 0.412 s to 0.634 s, 222 ms". */
 export function describe(span) {
   const counts = Object.entries(span.counts ?? {}).map(([what, count]) => `, ${what.replaceAll("_", " ")} ${count.toLocaleString()}`);
+  if (span.residual != null) counts.push(`, residual ${span.residual} of its step`);
   return `${span.name} on ${shortWorker(span.worker)}: ${formatTime(span.start_s)} to ${formatTime(span.end_s)}, ${formatDuration(span)}${counts.join("")}`;
 }
 

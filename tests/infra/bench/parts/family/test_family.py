@@ -31,7 +31,8 @@ class Instant:
             return PeerImage(seconds, pixels)
         is_slowed = self._turns[-2:-1] == ["go 1.0"]
         job_s = 2.5 if is_slowed else seconds
-        return FinishedJob(job_s=job_s, loop_s=2.0, unpatch_s=0.0, job={}, pixels=pixels)
+        job = {"timeline": [{"name": "wait for residuals", "start_s": 0.5, "end_s": 0.75, "residual": 0}]}
+        return FinishedJob(job_s=job_s, loop_s=2.0, unpatch_s=0.0, job=job, pixels=pixels)
 
     def go(self, every_s: float) -> None:
         self._turns.append(f"go {every_s}")
@@ -68,6 +69,7 @@ def test_a_tax_is_held_against_a_job_beside_a_core_as_busy() -> None:
     assert samples["busy_neighbour"] == [pytest.approx(0.25)]
     assert samples["diffusers_tax_1c"] == [pytest.approx(0.5)]
     assert samples["bound_share"] == [pytest.approx(1.0)]  # two steps of 1 s in a loop of 2 s
+    assert samples["wait_share_0"] == [0.5]  # of two steps
 
 
 def test_an_image_that_is_not_diffusers_does_not_count() -> None:
