@@ -24,8 +24,8 @@ def step_bytes(
     The configs are of the ControlNet and of the base model's denoiser. Several ControlNets of one job that
     one worker computes send no more than one: their residuals are summed. None: it is not known.
     """
-    numbers = facts.residual_numbers(controlnet, base, size)
-    return None if numbers is None else numbers * rows * ITEM_BYTES[dtype]
+    elements = facts.residual_elements(controlnet, base, size)
+    return None if elements is None else elements * rows * ITEM_BYTES[dtype]
 
 
 def guided_rows(facts: FamilyFacts) -> int:

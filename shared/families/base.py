@@ -188,8 +188,8 @@ class FamilyFacts(ABC):
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Which residuals of a ControlNet its base model reads, and where; ``base`` is not always known."""
 
-    def residual_numbers(self, controlnet: Config, base: Config, size: tuple[int, int]) -> int | None:
-        """How many numbers the residuals of a step have that are sent for one row, for an image of ``size``,
+    def residual_elements(self, controlnet: Config, base: Config, size: tuple[int, int]) -> int | None:
+        """How many elements the residuals of a step have that are sent for one row, for an image of ``size``,
         (width, height) in px. None: that is not known."""
         return None
 

@@ -8,11 +8,10 @@ from shared.families.transformer import (
     TAKES_NO_MU,
     TAKES_NO_SIGMAS,
     TransformerFacts,
-    each_once,
-    number,
-    pipelines,
-    square,
-    stretched,
+    all_residuals,
+    count_in,
+    repeat_each,
+    square_size_px,
 )
 
 #: Blocks of a Flux transformer: double ones, then single ones.
@@ -27,14 +26,14 @@ class FluxFacts(TransformerFacts):
 
     def signature(self, config: Config) -> ModelSignature:
         """See `FamilyFacts`."""
-        text = number(config, "joint_attention_dim", 4096)
-        pooled, channels = number(config, "pooled_projection_dim", 768), number(config, "in_channels", 64)
+        text = count_in(config, "joint_attention_dim", 4096)
+        pooled, channels = count_in(config, "pooled_projection_dim", 768), count_in(config, "in_channels", 64)
         layout = f"width {self.token_width(config)}, texts of {text} and {pooled}, {channels} channels"
         return self.signature_of(layout, text)
 
     def token_width(self, config: Config) -> int:
         """See `TransformerFacts`."""
-        return number(config, "num_attention_heads", 24) * number(config, "attention_head_dim", 128)
+        return count_in(config, "num_attention_heads", 24) * count_in(config, "attention_head_dim", 128)
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Residuals of the double blocks are numbered first, then those of the single ones.
@@ -43,11 +42,11 @@ class FluxFacts(TransformerFacts):
         """
         double, single = _blocks(controlnet)
         if base is None:
-            return each_once(double + single)
-        blocks = number(base, "num_layers", _DOUBLE)
+            return all_residuals(double + single)
+        blocks = count_in(base, "num_layers", _DOUBLE)
         repeated = sees_pixels(controlnet) and double
-        first = tuple(i % double for i in range(blocks)) if repeated else stretched(blocks, double)
-        return ControlPlan(first + stretched(number(base, "num_single_layers", _SINGLE), single, double))
+        first = tuple(i % double for i in range(blocks)) if repeated else repeat_each(blocks, double)
+        return ControlPlan(first + repeat_each(count_in(base, "num_single_layers", _SINGLE), single, double))
 
     def control_layout(self, config: Config) -> str:
         """See `TransformerFacts`."""
@@ -59,7 +58,7 @@ class FluxFacts(TransformerFacts):
 
     def control_types(self, config: Config) -> int:
         """See `TransformerFacts`."""
-        return number(config, "num_mode", 0)
+        return count_in(config, "num_mode", 0)
 
     def fields_in(self, mode: Mode, *, has_controlnets: bool) -> frozenset[str]:
         """See `FamilyFacts`; ControlNets that begin from an image have no second forward."""
@@ -73,11 +72,11 @@ class FluxFacts(TransformerFacts):
 
     def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
         """See `FamilyFacts`."""
-        return square(_SIDE, configs.get("vae"))
+        return square_size_px(_SIDE, configs.get("vae"))
 
 
 def _blocks(controlnet: Config) -> tuple[int, int]:
-    return number(controlnet, "num_layers", _DOUBLE), number(controlnet, "num_single_layers", _SINGLE)
+    return count_in(controlnet, "num_layers", _DOUBLE), count_in(controlnet, "num_single_layers", _SINGLE)
 
 
 def sees_pixels(controlnet: Config) -> bool:
@@ -88,13 +87,15 @@ def sees_pixels(controlnet: Config) -> bool:
 FLUX = FluxFacts(
     name="flux",
     label="Flux.1",
-    pipelines=pipelines(
-        "Flux",
-        "FluxImg2Img",
-        "FluxInpaint",
-        "FluxControlNet",
-        "FluxControlNetImg2Img",
-        "FluxControlNetInpaint",
+    pipelines=frozenset(
+        {
+            "Flux",
+            "FluxImg2Img",
+            "FluxInpaint",
+            "FluxControlNet",
+            "FluxControlNetImg2Img",
+            "FluxControlNetInpaint",
+        }
     ),
     parts=("transformer", "vae", "text_encoder", "text_encoder_2"),
     tokenizers={"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},

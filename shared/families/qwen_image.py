@@ -7,10 +7,9 @@ from shared.families.base import Config, ControlPlan, ModelDefaults, ModelSignat
 from shared.families.transformer import (
     TAKES_NO_SIGMAS,
     TransformerFacts,
-    each_once,
-    number,
-    pipelines,
-    stretched,
+    all_residuals,
+    count_in,
+    repeat_each,
 )
 
 #: Blocks that a config without a number has.
@@ -27,32 +26,32 @@ class QwenImageFacts(TransformerFacts):
 
     def signature(self, config: Config) -> ModelSignature:
         """See `FamilyFacts`."""
-        text, channels = number(config, "joint_attention_dim", 3584), number(config, "in_channels", 64)
+        text, channels = count_in(config, "joint_attention_dim", 3584), count_in(config, "in_channels", 64)
         layout = f"width {self.token_width(config)}, texts of {text}, {channels} channels"
         return self.signature_of(layout, text)
 
     def token_width(self, config: Config) -> int:
         """See `TransformerFacts`."""
-        return number(config, "num_attention_heads", 24) * number(config, "attention_head_dim", 128)
+        return count_in(config, "num_attention_heads", 24) * count_in(config, "attention_head_dim", 128)
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Each residual serves several blocks in a row."""
-        residuals = number(controlnet, "num_layers", _LAYERS)
+        residuals = count_in(controlnet, "num_layers", _LAYERS)
         if base is None:
-            return each_once(residuals)
-        return ControlPlan(stretched(number(base, "num_layers", _LAYERS), residuals))
+            return all_residuals(residuals)
+        return ControlPlan(repeat_each(count_in(base, "num_layers", _LAYERS), residuals))
 
     def control_layout(self, config: Config) -> str:
         """See `TransformerFacts`."""
-        return f"{number(config, 'num_layers', _LAYERS)} residuals"
+        return f"{count_in(config, 'num_layers', _LAYERS)} residuals"
 
     def inpaints(self, config: Config) -> bool:
         """See `TransformerFacts`."""
-        return number(config, "extra_condition_channels", 0) > 0
+        return count_in(config, "extra_condition_channels", 0) > 0
 
     def controlnet_problem(self, config: Config) -> str | None:
         """See `FamilyFacts`: what diffusers' pipeline for inpainting gives a ControlNet."""
-        if (extra := number(config, "extra_condition_channels", 0)) in (0, _MASK):
+        if (extra := count_in(config, "extra_condition_channels", 0)) in (0, _MASK):
             return None
         return f"it takes {extra} channels beside an image's: diffusers gives it {_MASK}, of the mask"
 
@@ -72,12 +71,14 @@ class QwenImageFacts(TransformerFacts):
 QWEN_IMAGE = QwenImageFacts(
     name="qwen-image",
     label="Qwen-Image",
-    pipelines=pipelines(
-        "QwenImage",
-        "QwenImageImg2Img",
-        "QwenImageInpaint",
-        "QwenImageControlNet",
-        "QwenImageControlNetInpaint",
+    pipelines=frozenset(
+        {
+            "QwenImage",
+            "QwenImageImg2Img",
+            "QwenImageInpaint",
+            "QwenImageControlNet",
+            "QwenImageControlNetInpaint",
+        }
     ),
     parts=("transformer", "vae", "text_encoder"),
     tokenizers={"text_encoder": "tokenizer"},

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.families.base import Config, ControlPlan, Mode, ModelDefaults, ModelSignature, TextTokens
-from shared.families.transformer import TransformerFacts, each_once, number, pipelines, square
+from shared.families.transformer import TransformerFacts, all_residuals, count_in, square_size_px
 
 #: Blocks that a config without a number has.
 _LAYERS = 18
@@ -16,21 +16,21 @@ class SD3Facts(TransformerFacts):
 
     def signature(self, config: Config) -> ModelSignature:
         """See `FamilyFacts`; the ControlNets of 3.5 large see no text, so no width of texts is compared."""
-        pooled, channels = number(config, "pooled_projection_dim", 2048), number(config, "in_channels", 16)
-        patch = number(config, "patch_size", 2)
+        pooled = count_in(config, "pooled_projection_dim", 2048)
+        channels, patch = count_in(config, "in_channels", 16), count_in(config, "patch_size", 2)
         latents = f"{channels} channels in patches of {patch}"
         return self.signature_of(f"width {self.token_width(config)}, pooled texts of {pooled}, {latents}")
 
     def token_width(self, config: Config) -> int:
         """See `TransformerFacts`."""
-        return number(config, "num_attention_heads", 18) * number(config, "attention_head_dim", 64)
+        return count_in(config, "num_attention_heads", 18) * count_in(config, "attention_head_dim", 64)
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Each residual serves about as many blocks; the last block takes none."""
-        residuals = number(controlnet, "num_layers", _LAYERS)
+        residuals = count_in(controlnet, "num_layers", _LAYERS)
         if base is None:
-            return each_once(residuals)
-        blocks = number(base, "num_layers", _LAYERS)
+            return all_residuals(residuals)
+        blocks = count_in(base, "num_layers", _LAYERS)
         if not residuals or not blocks:
             return ControlPlan((None,) * blocks)
         interval = blocks / residuals
@@ -42,7 +42,7 @@ class SD3Facts(TransformerFacts):
 
     def control_layout(self, config: Config) -> str:
         """See `TransformerFacts`."""
-        residuals = f"{number(config, 'num_layers', _LAYERS)} residuals"
+        residuals = f"{count_in(config, 'num_layers', _LAYERS)} residuals"
         texts = "no text" if config.get("joint_attention_dim", 4096) is None else "texts"
         return f"{residuals} of {texts}" + (", nor pooled texts" if zeroes_pooled(config) else "")
 
@@ -54,7 +54,7 @@ class SD3Facts(TransformerFacts):
         """See `FamilyFacts`: what diffusers' pipeline for inpainting gives a ControlNet."""
         if not inpaints(config):
             return None
-        if (extra := number(config, "extra_conditioning_channels", 0)) != 1:
+        if (extra := count_in(config, "extra_conditioning_channels", 0)) != 1:
             return f"it takes {extra} channels beside an image's: diffusers gives it one, of the mask"
         if config.get("joint_attention_dim", 4096) is None or self.keeps_base_layer(config):
             return "it inpaints, and takes no texts or has no pos_embed: diffusers has no pipeline for that"
@@ -66,19 +66,20 @@ class SD3Facts(TransformerFacts):
 
     def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
         """See `FamilyFacts`."""
-        return square(number(configs.get(self.denoiser, {}), "sample_size", 128), configs.get("vae"))
+        latents = count_in(configs.get(self.denoiser, {}), "sample_size", 128)
+        return square_size_px(latents, configs.get("vae"))
 
     def largest_side(self, configs: Mapping[str, Config]) -> int | None:
         """See `FamilyFacts`."""
         config = configs.get(self.denoiser, {})
-        latents = number(config, "pos_embed_max_size", 96) * number(config, "patch_size", 2)
-        size = square(latents, configs.get("vae"))
+        latents = count_in(config, "pos_embed_max_size", 96) * count_in(config, "patch_size", 2)
+        size = square_size_px(latents, configs.get("vae"))
         return size and size[0]
 
 
 def inpaints(controlnet: Config) -> bool:
     """Whether a ControlNet was trained to inpaint: it takes a channel of the mask beside latents."""
-    return number(controlnet, "extra_conditioning_channels", 0) > 0
+    return count_in(controlnet, "extra_conditioning_channels", 0) > 0
 
 
 def zeroes_pooled(controlnet: Config) -> bool:
@@ -92,12 +93,14 @@ def zeroes_pooled(controlnet: Config) -> bool:
 SD3 = SD3Facts(
     name="sd3",
     label="Stable Diffusion 3",
-    pipelines=pipelines(
-        "StableDiffusion3",
-        "StableDiffusion3Img2Img",
-        "StableDiffusion3Inpaint",
-        "StableDiffusion3ControlNet",
-        "StableDiffusion3ControlNetInpainting",
+    pipelines=frozenset(
+        {
+            "StableDiffusion3",
+            "StableDiffusion3Img2Img",
+            "StableDiffusion3Inpaint",
+            "StableDiffusion3ControlNet",
+            "StableDiffusion3ControlNetInpainting",
+        }
     ),
     parts=("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"),
     optional_parts=frozenset({"text_encoder_3"}),

@@ -12,6 +12,7 @@ from shared.families.base import (
     FamilyFacts,
     ModelSignature,
 )
+from shared.families.weight_names import has_all_words, has_word
 
 #: No model has as many blocks, channels or heads; a plan of more blocks would fill the memory.
 MAX_COUNT = 100_000
@@ -54,8 +55,8 @@ class TransformerFacts(FamilyFacts):
         others = (*self.other_file_words, *_LORA_WORDS)
         is_controlnet = self.is_family_of_controlnet_file(names)
         own = (self.file_words, self.diffusers_file_words)
-        is_named = any(words and _have_all(names, words) for words in own)
-        return is_named and not is_controlnet and not _have_any(names, others)
+        is_named = any(words and has_all_words(names, words) for words in own)
+        return is_named and not is_controlnet and not has_word(names, others)
 
     @property
     def file_parts(self) -> tuple[str, ...]:
@@ -65,13 +66,13 @@ class TransformerFacts(FamilyFacts):
     def is_family_of_controlnet_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`."""
         words = self.controlnet_file_words
-        return bool(words) and _have_all(names, words) and not _have_any(names, _LORA_WORDS)
+        return bool(words) and has_all_words(names, words) and not has_word(names, _LORA_WORDS)
 
     @abstractmethod
     def token_width(self, config: Config) -> int:
         """Channels of a token between the blocks of the denoiser or ControlNet of this config."""
 
-    def residual_numbers(self, controlnet: Config, base: Config, size: tuple[int, int]) -> int | None:
+    def residual_elements(self, controlnet: Config, base: Config, size: tuple[int, int]) -> int | None:
         """See `FamilyFacts`."""
         columns, rows = (side // self.size_multiple for side in size)
         tokens = rows * columns + self.residual_text_tokens
@@ -106,14 +107,14 @@ class TransformerFacts(FamilyFacts):
         return ModelSignature(self.name, self.label, layout, text_width)
 
 
-def number(config: Config, name: str, default: int) -> int:
+def count_in(config: Config, name: str, default: int) -> int:
     """A count of a config; ``default`` if there is none, or it is none of a model: who loads it says so."""
     value = config.get(name, default)
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
     return value if is_count else default
 
 
-def stretched(blocks: int, residuals: int, first: int = 0) -> tuple[int | None, ...]:
+def repeat_each(blocks: int, residuals: int, first: int = 0) -> tuple[int | None, ...]:
     """Each residual, numbered from ``first``, serves ``ceil(blocks / residuals)`` blocks in a row."""
     if not residuals:
         return (None,) * blocks
@@ -121,28 +122,15 @@ def stretched(blocks: int, residuals: int, first: int = 0) -> tuple[int | None, 
     return tuple(first + i // interval for i in range(blocks))
 
 
-def each_once(residuals: int) -> ControlPlan:
+def all_residuals(residuals: int) -> ControlPlan:
     """All residuals of a ControlNet whose base model is not known."""
     return ControlPlan(tuple(range(residuals)))
 
 
-def square(side: int, vae: Config | None) -> tuple[int, int] | None:
+def square_size_px(side: int, vae: Config | None) -> tuple[int, int] | None:
     """Width and height in pixels of ``side`` latents, by the config of an `AutoencoderKL`."""
     blocks = (vae or {}).get("block_out_channels")
     if not isinstance(blocks, list | tuple) or not blocks:
         return None
     px = side * 2 ** (len(blocks) - 1)
     return px, px
-
-
-def pipelines(*names: str) -> frozenset[str]:
-    """Class names without the word Pipeline."""
-    return frozenset(names)
-
-
-def _have_all(names: Sequence[str], words: tuple[str, ...]) -> bool:
-    return all(any(word in name for name in names) for word in words)
-
-
-def _have_any(names: Sequence[str], words: tuple[str, ...]) -> bool:
-    return any(word in name for name in names for word in words)

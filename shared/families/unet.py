@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.families.base import Config, ControlNetTraits, ControlPlan, FamilyFacts, ModelSignature
+from shared.families.weight_names import has_prefix, has_word
 
 #: Tasks that people save a pipeline for, as its class name says them.
 _TASKS = ("", "Img2Img", "Inpaint", "ControlNet")
@@ -45,21 +46,21 @@ class UNetFacts(FamilyFacts):
 
     def is_family_of_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`; names do not tell SD 2 from SD 1."""
-        is_unet = _begins(names, _FILE_PARTS["UNet"]) and not _have(names, _TRANSFORMERS)
-        return is_unet and _begins(names, _SDXL_ENCODERS) == (self.addition_embed_type is not None)
+        is_unet = has_prefix(names, _FILE_PARTS["UNet"]) and not has_word(names, _TRANSFORMERS)
+        return is_unet and has_prefix(names, _SDXL_ENCODERS) == (self.addition_embed_type is not None)
 
     def is_family_of_controlnet_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`; the names are diffusers' or the original ones."""
-        is_controlnet = _have(names, _CONTROLNET_WORDS) and not _have(names, _TRANSFORMERS)
-        is_xl = _have(names, _SDXL_WORDS)
+        is_controlnet = has_word(names, _CONTROLNET_WORDS) and not has_word(names, _TRANSFORMERS)
+        is_xl = has_word(names, _SDXL_WORDS)
         return is_controlnet and is_xl == (self.addition_embed_type is not None)
 
     def checkpoint_error(self, names: Sequence[str]) -> str | None:
         """See `FamilyFacts`."""
-        lacking = [part for part, prefixes in _FILE_PARTS.items() if not _begins(names, prefixes)]
+        lacking = [part for part, prefixes in _FILE_PARTS.items() if not has_prefix(names, prefixes)]
         if lacking:
             return f"it has no {' and no '.join(lacking)}: a single file must hold all parts"
-        has_both = self.addition_embed_type is None or _begins(names, ("conditioner.embedders.1.",))
+        has_both = self.addition_embed_type is None or has_prefix(names, ("conditioner.embedders.1.",))
         return None if has_both else _REFINER
 
     def folder_problem(self, index: Config) -> str | None:
@@ -100,7 +101,7 @@ class UNetFacts(FamilyFacts):
         skips = 1 + sum(counts) + len(channels) - 1  # the first layer's, the blocks', and the downsamplers'
         return ControlPlan(tuple(range(skips, -1, -1)))
 
-    def residual_numbers(self, controlnet: Config, base: Config, size: tuple[int, int]) -> int | None:
+    def residual_elements(self, controlnet: Config, base: Config, size: tuple[int, int]) -> int | None:
         """See `FamilyFacts`; a ControlNet that pools sends less."""
         channels = controlnet.get("block_out_channels", (320, 640, 1280, 1280))
         layers = controlnet.get("layers_per_block", 2)
@@ -113,13 +114,13 @@ class UNetFacts(FamilyFacts):
         if not isinstance(shrinks, list | tuple) or not shrinks:
             return None
         width, height = (side // 2 ** (len(shrinks) - 1) for side in size)
-        numbers = channels[0] * width * height  # the first layer's
+        elements = channels[0] * width * height  # the first layer's
         for block, (depth, count) in enumerate(zip(channels, counts, strict=True)):
-            numbers += depth * count * width * height
+            elements += depth * count * width * height
             if block + 1 < len(channels):
                 width, height = -(-width // 2), -(-height // 2)
-                numbers += depth * width * height  # the downsampler's
-        return int(numbers + channels[-1] * width * height)  # the mid block's
+                elements += depth * width * height  # the downsampler's
+        return int(elements + channels[-1] * width * height)  # the mid block's
 
     def is_inpainting(self, config: Config) -> bool:
         """See `FamilyFacts`."""
@@ -140,16 +141,9 @@ class UNetFacts(FamilyFacts):
         return width * factor, height * factor
 
 
-def _begins(names: Sequence[str], prefixes: tuple[str, ...]) -> bool:
-    return any(name.startswith(prefixes) for name in names)
-
-
-def _have(names: Sequence[str], words: tuple[str, ...]) -> bool:
-    return any(word in name for name in names for word in words)
-
-
-def _pipelines(*names: str) -> frozenset[str]:
-    return frozenset(name + task for name in names for task in _TASKS)
+def _class_names(*models: str) -> frozenset[str]:
+    """Of the pipelines of each task, without the word Pipeline."""
+    return frozenset(model + task for model in models for task in _TASKS)
 
 
 _PROMPT_SYNTAXES = frozenset({"plain", "a1111"})
@@ -157,7 +151,7 @@ _FIELDS = frozenset({"guess_mode", "clip_skip", "guidance_rescale", "long_prompt
 _CONTROLNETS = ("ControlNetModel", "ControlNetUnionModel")
 _ONE_ENCODER: dict[str, Any] = {
     "label": "Stable Diffusion 1 or 2",
-    "pipelines": _pipelines("StableDiffusion") | {"LatentConsistencyModel"},
+    "pipelines": _class_names("StableDiffusion") | {"LatentConsistencyModel"},
     "denoiser": "unet",
     "parts": ("unet", "vae", "text_encoder"),
     "tokenizers": {"text_encoder": "tokenizer"},
@@ -172,7 +166,7 @@ SD1 = UNetFacts(name="sd1", text_widths=None, **_ONE_ENCODER)
 SDXL = UNetFacts(
     name="sdxl",
     label="SDXL",
-    pipelines=_pipelines("StableDiffusionXL"),
+    pipelines=_class_names("StableDiffusionXL"),
     denoiser="unet",
     parts=("unet", "vae", "text_encoder", "text_encoder_2"),
     tokenizers={"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},

@@ -11,7 +11,7 @@ from shared.families.base import (
     ModelSignature,
     TextTokens,
 )
-from shared.families.transformer import TAKES_NO_SIGMAS, TransformerFacts, each_once, number, pipelines
+from shared.families.transformer import TAKES_NO_SIGMAS, TransformerFacts, all_residuals, count_in
 
 #: Layers that a config without a number has.
 _LAYERS = 30
@@ -25,23 +25,23 @@ class ZImageFacts(TransformerFacts):
 
     def signature(self, config: Config) -> ModelSignature:
         """See `FamilyFacts`."""
-        heads = f"{number(config, 'n_heads', 30)}/{number(config, 'n_kv_heads', 30)}"
-        refiners = number(config, "n_refiner_layers", 2)
+        heads = f"{count_in(config, 'n_heads', 30)}/{count_in(config, 'n_kv_heads', 30)}"
+        refiners = count_in(config, "n_refiner_layers", 2)
         return self.signature_of(
             f"width {self.token_width(config)}, {heads} heads, {refiners} refiner layers"
         )
 
     def token_width(self, config: Config) -> int:
         """See `TransformerFacts`."""
-        return number(config, "dim", 3840)
+        return count_in(config, "dim", 3840)
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Each residual is added after one layer, which the ControlNet's config names."""
         layers = _layers(controlnet)
         if base is None:
-            return each_once(len(layers))
+            return all_residuals(len(layers))
         index = {layer: i for i, layer in enumerate(layers)}
-        return ControlPlan(tuple(index.get(layer) for layer in range(number(base, "n_layers", _LAYERS))))
+        return ControlPlan(tuple(index.get(layer) for layer in range(count_in(base, "n_layers", _LAYERS))))
 
     def control_layout(self, config: Config) -> str:
         """See `TransformerFacts`."""
@@ -49,7 +49,7 @@ class ZImageFacts(TransformerFacts):
 
     def controlnet_traits(self, config: Config) -> ControlNetTraits:
         """See `FamilyFacts`; with a mask a ControlNet takes latents twice, and a channel of the mask."""
-        can_take_mask = number(config, "control_in_dim", 0) % 2 == 1
+        can_take_mask = count_in(config, "control_in_dim", 0) % 2 == 1
         return super().controlnet_traits(config)._replace(can_take_mask=can_take_mask)
 
     def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
@@ -67,8 +67,14 @@ def _layers(controlnet: Config) -> tuple[int, ...]:
 Z_IMAGE = ZImageFacts(
     name="z-image",
     label="Z-Image",
-    pipelines=pipelines(
-        "ZImage", "ZImageImg2Img", "ZImageInpaint", "ZImageControlNet", "ZImageControlNetInpaint"
+    pipelines=frozenset(
+        {
+            "ZImage",
+            "ZImageImg2Img",
+            "ZImageInpaint",
+            "ZImageControlNet",
+            "ZImageControlNetInpaint",
+        }
     ),
     parts=("transformer", "vae", "text_encoder"),
     tokenizers={"text_encoder": "tokenizer"},

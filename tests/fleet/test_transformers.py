@@ -96,7 +96,7 @@ def long_job(model: str, **changes: Any) -> dict[str, Any]:
     return wanted(model, **{"num_inference_steps": STEPS, "loras": loras, **changes})
 
 
-def told(job: dict[str, Any]) -> dict[str, Any]:
+def receipt_of_pixels(job: dict[str, Any]) -> dict[str, Any]:
     """What the receipt says of the pixels: not where another attempt went on."""
     return {name: value for name, value in job["receipt"].items() if name not in ("continued_at", "digest")}
 
@@ -160,7 +160,7 @@ def test_a_kill_in_the_middle_of_a_transformers_job_changes_nothing_but_time(
     job = client.wait(job_id)
     assert job["status"] == "succeeded", job["error"]
     assert np.array_equal(client.pixels(job), client.pixels(undisturbed))
-    assert told(job) == told(undisturbed)
+    assert receipt_of_pixels(job) == receipt_of_pixels(undisturbed)
     # A lost UNet worker costs an attempt, and a lost ControlNet worker no more than steps
     assert workers_of(job, "attempt") == ([killed] if target == "unet" else [])
     assert killed in (*workers_of(job, "attempt"), *workers_of(job, f"controlnet {controlnet_of(model)}"))

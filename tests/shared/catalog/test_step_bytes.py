@@ -28,7 +28,7 @@ def test_the_numbers_of_a_step_are_those_that_a_controlnet_computes() -> None:
     latents = torch.zeros(1, 4, height, width_of_latents)  # of uneven sides
     down, mid = controlnet(latents, 1, torch.zeros(1, 7, width), image, return_dict=False)
     computed = sum(residual.numel() for residual in (*down, mid))
-    assert SD1.residual_numbers(config, {}, (56, 72)) == computed
+    assert SD1.residual_elements(config, {}, (56, 72)) == computed
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_guided_step_in_half_precision_has_the_bytes_that_are_known(
     ],
 )
 def test_a_config_that_makes_no_sense_says_nothing(config: dict[str, Any]) -> None:
-    assert SD1.residual_numbers(config, {}, (64, 64)) is None
+    assert SD1.residual_elements(config, {}, (64, 64)) is None
 
 
 def test_the_largest_controlnet_of_a_catalog_counts_at_its_models_own_size(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from workers.families.base import MaskedImage
 from workers.families.base_latents import EncodedImage
 from workers.families.qwen_image.vae import SingleFrameVae
-from workers.families.transformer.inpainting import beside_mask, erased
+from workers.families.transformer.inpainting import append_mask, blank_masked
 from workers.families.transformer.latents import PackedLatents, pack
 from workers.families.vae_latents import EncodedByVae
 from workers.runtime.weights.loaded import first_parameter
@@ -41,11 +41,11 @@ class QwenImageLatents(PackedLatents):
     def sample_masked(self, masked: MaskedImage, count: int, generator: Generator) -> Tensor:
         """What a ControlNet is shown that inpaints, ``(count, tokens, 4(c + 1))``; see `sample_control`."""
         weight = first_parameter(self._vae)
-        rows = erased(masked, count).to(weight.device, weight.dtype)
+        rows = blank_masked(masked, count).to(weight.device, weight.dtype)
         sample = self._vae.encode(rows).latent_dist.sample(generator)
         mean, inverse_std = _statistics(self._vae.config, sample.float())
         latents = ((sample - mean) * inverse_std).to(weight.dtype)
-        return pack(beside_mask(latents, masked.mask)).to(self.dtype)
+        return pack(append_mask(latents, masked.mask)).to(self.dtype)
 
 
 class _EncodedImage(EncodedByVae):

@@ -19,7 +19,7 @@ from workers.families.sd3.latents import SD3Latents
 from workers.families.sd3.lora_targets import sd3_lora_targets
 from workers.families.staged_forward import StagedForward
 from workers.families.transformer.flow_match import shift_of_size
-from workers.families.transformer.inpainting import beside_mask, erased, sampling_generator
+from workers.families.transformer.inpainting import append_mask, blank_masked, sampling_generator
 from workers.families.transformer.lora_targets import TransformerLoraTargets
 from workers.families.transformer.model import (
     UNKNOWN_WEIGHTS,
@@ -146,9 +146,10 @@ class SD3Model(TransformerModel):
     ) -> list[Tensor]:
         """See `BaseModel`: latents of the job's image, sampled once for each ControlNet, and the mask."""
         branches = 2 if self.guidance(spec).is_guided else 1
-        images, generator, vae = erased(masked, spec.num_images), sampling_generator(spec), self.pipe.vae
+        images, vae = blank_masked(masked, spec.num_images), self.pipe.vae
+        generator = sampling_generator(spec)
         sampled = (sample_control_latents(vae, images, generator, is_shifted=True) for _ in controlnets)
-        return [beside_mask(latents, masked.mask).repeat(branches, 1, 1, 1) for latents in sampled]
+        return [append_mask(latents, masked.mask).repeat(branches, 1, 1, 1) for latents in sampled]
 
     def forward(self, x: Tensor, t: Tensor, conditioning: Any, plan: ControlPlan | None) -> StagedForward:
         """See `TransformerModel`; ``conditioning`` is an `SD3Conditioning`."""

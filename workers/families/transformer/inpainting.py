@@ -12,7 +12,7 @@ from shared.jobs.spec import JobSpec
 from workers.families.base import MaskedImage
 
 
-def erased(masked: MaskedImage, count: int) -> Tensor:
+def blank_masked(masked: MaskedImage, count: int) -> Tensor:
     """The image, black (-1) where something is generated, for ``count`` rows: ``(count, 3, h, w)``.
 
     One row for each image: their number decides the last bits.
@@ -20,7 +20,7 @@ def erased(masked: MaskedImage, count: int) -> Tensor:
     return masked.pixels.masked_fill(masked.mask > 0.5, -1).repeat_interleave(count, dim=0)
 
 
-def beside_mask(latents: Tensor, mask: Tensor) -> Tensor:
+def append_mask(latents: Tensor, mask: Tensor) -> Tensor:
     """``(n, c + 1, h/f, w/f)``: latents, and after them a channel that is 1 where the image stays."""
     small = torch.nn.functional.interpolate(mask, size=latents.shape[-2:]).to(latents.device, latents.dtype)
     return torch.cat([latents, (1 - small).expand(len(latents), -1, -1, -1)], dim=1)
