@@ -69,8 +69,11 @@ class EncodingRequests:
             if response == TAKEN:
                 start = time.monotonic()
                 response = self._receive(message, wait_s)
-                event = "prompt encoded elsewhere" if response == STORED else "prompt not encoded in time"
-                log.info(event, extra={"waited_s": time.monotonic() - start})
+                waited = {"waited_s": time.monotonic() - start}
+                if response == STORED:
+                    log.info("prompt encoded elsewhere", extra=waited)
+                else:
+                    log.info("prompt not encoded in time", extra=waited)
             return response == STORED
         except (OperationalError, RedisError) as error:
             log.warning("nobody asked to encode a prompt", extra={"error": str(error)})
