@@ -23,6 +23,7 @@ from infra.local.servers import (
 )
 from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
+from tests.empty_buckets import EmptyBuckets
 from tests.node_scripts import MISSING, NodeScripts, are_installed
 from tests.tiers import SERVER_FIXTURES, is_integration
 
@@ -126,6 +127,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         wait_for_redis(settings.residual_redis_url[0], READY_S)
         wait_for_s3(settings, READY_S)
         yield settings
+
+
+@pytest.fixture(scope="session")
+def empty_buckets(servers: Settings) -> EmptyBuckets:
+    """Empties the buckets of the S3 server."""
+    return EmptyBuckets(servers.home.parent / "s3")
 
 
 @pytest.fixture

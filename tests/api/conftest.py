@@ -1,8 +1,9 @@
 """The web over real servers, empty at the start of each test. It answers nothing that its document hides."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from shared.catalog.catalog import read_catalog
 from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
 from tests.api.api_keys import BOOTSTRAP_KEY
+from tests.empty_buckets import EmptyBuckets
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +36,22 @@ def app(connected: Services) -> OpenAPI:
     return create_app(connected)
 
 
+@pytest.fixture(scope="session")
+def app_with(connected: Services) -> Callable[..., OpenAPI]:
+    """Makes an app with some settings changed, one for all tests that change the same: it takes long."""
+
+    @cache
+    def make(**changes: object) -> OpenAPI:
+        settings = connected.settings.model_copy(update=changes)
+        return create_app(replace(connected, settings=settings))
+
+    return make
+
+
 @pytest.fixture
-def services(connected: Services) -> Services:
+def services(connected: Services, empty_buckets: EmptyBuckets) -> Services:
     connected.control.flushdb()
-    for bucket in (connected.loras, connected.images):
-        for stat in list(bucket.list()):
-            bucket.delete(stat.key)
+    empty_buckets.empty(connected.loras, connected.images)
     return connected
 
 

@@ -10,6 +10,7 @@ from shared.settings import Settings
 from tests.api.api_keys import BOOTSTRAP_KEY
 from tests.api.gunicorn_server import environment, serving
 from tests.browser import allowed_statuses, assert_accessible, browser, page, screenshot  # noqa: F401
+from tests.empty_buckets import EmptyBuckets
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +41,8 @@ def connected(own_servers: Settings) -> Services:
 
 
 @pytest.fixture
-def services(connected: Services) -> Services:
+def services(connected: Services, empty_buckets: EmptyBuckets) -> Services:
     """What the API is built on, emptied: for jobs, LoRAs and workers that a test makes up."""
     connected.control.flushdb()
-    for bucket in (connected.loras, connected.images):
-        for stat in list(bucket.list()):
-            bucket.delete(stat.key)
+    empty_buckets.empty(connected.loras, connected.images)
     return connected

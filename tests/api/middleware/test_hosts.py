@@ -1,18 +1,25 @@
 """Which Host headers are allowed, and which origins may change something."""
 
-from dataclasses import replace
+from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
+from flask_openapi.openapi import OpenAPI
 
-from api.app import create_app
 from api.services import Services
 from shared.errors import InvalidSetting
 
+ClientOf = Callable[..., FlaskClient]
 
-def client_of(services: Services, *allowed: str, **changes: object) -> FlaskClient:
-    update = {"allowed_hosts": allowed, **changes}
-    return create_app(replace(services, settings=services.settings.model_copy(update=update))).test_client()
+
+@pytest.fixture
+def client_of(app_with: Callable[..., OpenAPI], services: Services) -> ClientOf:
+    """Makes clients of apps that allow these hosts; `services` has emptied the servers."""
+
+    def make(*allowed: str, **changes: object) -> FlaskClient:
+        return app_with(allowed_hosts=allowed, **changes).test_client()
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -72,25 +79,25 @@ def test_other_hosts_are_refused_naming_the_setting(client: FlaskClient, host: s
         ("*", "whatever.example"),
     ],
 )
-def test_hosts_that_an_operator_lists_are_allowed(services: Services, allowed: str, host: str) -> None:
-    client = client_of(services, allowed)
+def test_hosts_that_an_operator_lists_are_allowed(client_of: ClientOf, allowed: str, host: str) -> None:
+    client = client_of(allowed)
     assert client.get("/healthz", headers={"Host": host}).status_code == 200
     if allowed != "*":
         assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 421
         assert client.get("/healthz", headers={"Host": "evilexample.com"}).status_code == 421
 
 
-def test_the_address_that_the_api_listens_on_is_allowed(services: Services) -> None:
-    client = client_of(services, api_host="10.1.2.3")
+def test_the_address_that_the_api_listens_on_is_allowed(client_of: ClientOf) -> None:
+    client = client_of(api_host="10.1.2.3")
     assert client.get("/healthz", headers={"Host": "10.1.2.3:8080"}).status_code == 200
-    everywhere = client_of(services, api_host="0.0.0.0")
+    everywhere = client_of(api_host="0.0.0.0")
     assert everywhere.get("/healthz", headers={"Host": "0.0.0.0"}).status_code == 421
 
 
 @pytest.mark.parametrize("listed", ["10.0.0.0/99", "http://example.com", "two words", "é.example"])
-def test_a_malformed_host_in_the_setting_stops_the_start(listed: str, services: Services) -> None:
+def test_a_malformed_host_in_the_setting_stops_the_start(listed: str, client_of: ClientOf) -> None:
     with pytest.raises(InvalidSetting, match=f"SWIFT_ALLOWED_HOSTS: {listed!r}"):
-        client_of(services, "example.com", listed)
+        client_of("example.com", listed)
 
 
 FOREIGN = [
@@ -141,14 +148,14 @@ def test_reads_from_other_origins_are_answered_without_cors(
     ],
 )
 def test_pages_of_the_api_and_of_listed_hosts_may_change_things(
-    services: Services, allowed: tuple[str, ...], host: str, origin: str
+    client_of: ClientOf, allowed: tuple[str, ...], host: str, origin: str
 ) -> None:
     headers = {"Host": host, "Origin": origin, "Sec-Fetch-Site": "cross-site"}
-    answer = client_of(services, *allowed).post("/v1/jobs", headers=headers, json={"prompt": "a cat"})
+    answer = client_of(*allowed).post("/v1/jobs", headers=headers, json={"prompt": "a cat"})
     assert answer.status_code == 202
 
 
-def test_allowing_every_host_does_not_allow_every_origin(services: Services) -> None:
+def test_allowing_every_host_does_not_allow_every_origin(client_of: ClientOf) -> None:
     headers = {"Host": "api.example.com", "Origin": "https://evil.example"}
-    answer = client_of(services, "*").post("/v1/jobs", headers=headers, json={"prompt": "a cat"})
+    answer = client_of("*").post("/v1/jobs", headers=headers, json={"prompt": "a cat"})
     assert answer.status_code == 403

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 from flask.testing import FlaskClient
+from flask_openapi.openapi import OpenAPI
 from werkzeug.test import TestResponse
 
 from api.app import create_app
@@ -172,18 +173,19 @@ def test_each_form_of_lora_is_accepted(client: FlaskClient, names: tuple[str, st
     assert (answer.status_code, answer.json["rank"]) == (201, 4)
 
 
-def tight(services: Services) -> FlaskClient:
-    limited = services.settings.model_copy(update={"max_lora_bytes": 1000})
-    return create_app(replace(services, settings=limited)).test_client()
+@pytest.fixture
+def tight(app_with: Callable[..., OpenAPI], services: Services) -> FlaskClient:
+    """Of an API that takes only small files; `services` has emptied the servers."""
+    return app_with(max_lora_bytes=1000).test_client()
 
 
-def test_a_file_over_the_limit_is_refused(services: Services) -> None:
-    answer = upload(tight(services), "anime", lora(rank=32))
+def test_a_file_over_the_limit_is_refused(tight: FlaskClient) -> None:
+    answer = upload(tight, "anime", lora(rank=32))
     assert (answer.status_code, answer.json["code"]) == (413, "too_large")
 
 
-def test_a_chunked_file_over_the_limit_is_refused(services: Services) -> None:
-    answer = tight(services).put(
+def test_a_chunked_file_over_the_limit_is_refused(tight: FlaskClient) -> None:
+    answer = tight.put(
         "/v1/loras/anime",
         input_stream=BytesIO(lora(rank=32)),
         content_type=OCTETS,
@@ -275,9 +277,8 @@ def test_a_refused_file_is_removed_and_says_why(client: FlaskClient, services: S
     assert not services.loras.exists("anime.safetensors")
 
 
-def test_s3_itself_refuses_a_file_over_the_limit(services: Services) -> None:
-    client = tight(services)
-    begun = client.post("/v1/loras/anime/upload").json
+def test_s3_itself_refuses_a_file_over_the_limit(tight: FlaskClient, services: Services) -> None:
+    begun = tight.post("/v1/loras/anime/upload").json
     assert begun["max_bytes"] == 1000
     send(begun, bytes(1000))
     send(begun, bytes(1001), status=400)
@@ -290,11 +291,10 @@ def test_a_signed_form_is_for_one_key_and_no_other(client: FlaskClient) -> None:
     send(begun, lora(), status=403)
 
 
-def test_a_staged_file_over_the_limit_is_removed(services: Services) -> None:
-    client = tight(services)
-    begun = client.post("/v1/loras/anime/upload").json
+def test_a_staged_file_over_the_limit_is_removed(tight: FlaskClient, services: Services) -> None:
+    begun = tight.post("/v1/loras/anime/upload").json
     services.loras.put(begun["fields"]["key"], lora(rank=32), content_type=OCTETS)
-    assert client.post(begun["complete"]).status_code == 413
+    assert tight.post(begun["complete"]).status_code == 413
     assert left_behind(services) == []
 
 

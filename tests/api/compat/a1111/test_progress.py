@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 from sd_backend_client.api.a1111_webservice import A1111Webservice
 from sd_backend_client.api.shared_data.generation_handle import GenerationError, GenerationStatus
 from sd_backend_client.api.webui.diffusion_request_body import DiffusionRequestBody
@@ -114,14 +113,14 @@ def test_a_call_that_waits_is_told_of_too(port: int, webui: WebUIApi, services: 
 
 
 def test_a_call_is_found_behind_any_number_of_newer_jobs(
-    port: int, webui: WebUIApi, client: FlaskClient, services: Services
+    port: int, webui: WebUIApi, services: Services
 ) -> None:
     thread = threading.Thread(target=call, args=(port, "POST", "/sdapi/v1/txt2img", {"prompt": "a cat"}))
     thread.start()
     until(lambda: webui.get_progress()["state"]["job_count"])
     [waiting], _ = services.jobs.page()
     newer = {"prompt": "a dog", "prompt_syntax": "a1111"}
-    others = [client.post("/v1/jobs", json=newer).json["id"] for _ in range(101)]
+    others = [json.loads(call(port, "POST", "/v1/jobs", newer)[1])["id"] for _ in range(101)]
     assert webui.get_progress()["state"]["job_count"] == 1
     assert webui.interrupt() == {}
     thread.join()

@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -129,8 +130,10 @@ def test_a_wrong_field_of_an_edit_is_named(
 
 @pytest.mark.parametrize("path", [GENERATIONS, EDITS])
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_a_body_over_the_limit_is_refused(path: str, is_chunked: bool, services: Services) -> None:
-    client = limited(services, max_body_bytes=1000)
+def test_a_body_over_the_limit_is_refused(
+    path: str, is_chunked: bool, app_with: Callable[..., OpenAPI]
+) -> None:
+    client = app_with(max_body_bytes=1000).test_client()
     sent: dict[str, Any] = (
         {"data": {"prompt": "a" * 1000}} if path == EDITS else {"json": {"prompt": "a" * 1000}}
     )

@@ -2,6 +2,7 @@ import base64
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from io import BytesIO
 from typing import Any
 from urllib.parse import quote
@@ -128,6 +129,7 @@ def test_a_jpeg_of_four_inks_is_the_colour_it_looks_like() -> None:
     assert blue < 15
 
 
+@cache
 def metadata() -> dict[str, bytes]:
     """Images that a part of their metadata makes unusual, and no pixel."""
     plain, photograph = image_file((40, 24)), image_file((40, 24), "JPEG")
