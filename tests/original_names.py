@@ -142,6 +142,35 @@ _SD3 = {
 }
 
 
+def vae_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of an `AutoencoderKL`: attention is of convolutions, and the decoder's blocks count the other way."""
+    ups = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.up_blocks."))
+    named = {}
+    for name, tensor in weights.items():
+        if "attentions" in name and name.endswith(".weight") and "group_norm" not in name:
+            tensor = tensor[:, :, None, None]
+        if name.startswith("decoder.up_blocks."):
+            number = name.split(".")[2]
+            name = name.replace(f"up_blocks.{number}.", f"up.{ups - 1 - int(number)}.")
+        named["first_stage_model." + _replaced(name, _VAE)] = tensor
+    return named
+
+
+_VAE = {
+    "down_blocks.": "down.",
+    ".resnets.": ".block.",
+    ".downsamplers.0.": ".downsample.",
+    ".upsamplers.0.": ".upsample.",
+    "mid_block.block.0.": "mid.block_1.",
+    "mid_block.block.1.": "mid.block_2.",
+    "mid_block.attentions.0.group_norm.": "mid.attn_1.norm.",
+    "mid_block.attentions.0.to_out.0.": "mid.attn_1.proj_out.",
+    "mid_block.attentions.0.to_": "mid.attn_1.",
+    ".conv_shortcut.": ".nin_shortcut.",
+    "conv_norm_out.": "norm_out.",
+}
+
+
 def _replaced(name: str, replacements: Mapping[str, str]) -> str:
     for old, new in replacements.items():
         name = name.replace(old, new)

@@ -248,7 +248,7 @@ class ToyFamily:
     def load_model(self, source: ModelSource) -> ToyModel:
         return ToyModel(source.name, _load(Path(source.path) / TOY.denoiser))
 
-    def load_text_encoders(self, source: ModelSource) -> TextEncoderWeights:
+    def load_text_encoder(self, source: ModelSource, part: str) -> TextEncoderWeights:
         raise NotImplementedError("it has none")
 
     def load_controlnet(self, source: ControlNetSource) -> ToyControlNet:

@@ -161,9 +161,8 @@ class FamilyFacts(ABC):
         """Whether a single file with weights of these names is a ControlNet of this family."""
         return False
 
-    @property
-    def file_parts(self) -> tuple[str, ...]:
-        """Those of ``parts`` that a single file of a base model holds."""
+    def file_parts(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of ``parts`` that a single file of a base model with weights of these names holds."""
         return self.parts
 
     def checkpoint_error(self, names: Sequence[str]) -> str | None:
@@ -208,6 +207,10 @@ class FamilyFacts(ABC):
         if self.masks_go_to_controlnets and not traits.can_take_mask:
             return self.controlnet_modes - {"mask"}
         return self.controlnet_modes
+
+    def layers_of_base(self, controlnet: Config) -> tuple[str, ...]:
+        """What the names of the denoiser's weights begin with that the ControlNet is loaded with, too."""
+        return self.controlnet_layers
 
     def keeps_base_layer(self, controlnet: Config) -> bool:
         """Whether the ControlNet computes with a layer that is read from its first base model for good."""

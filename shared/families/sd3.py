@@ -40,6 +40,10 @@ class SD3Facts(TransformerFacts):
         """See `FamilyFacts`; those of 3.5 large have no ``pos_embed`` of their own."""
         return not controlnet.get("use_pos_embed", True)
 
+    def layers_of_base(self, controlnet: Config) -> tuple[str, ...]:
+        """See `FamilyFacts`; in single files the layer is ``x_embedder`` and the table ``pos_embed``."""
+        return ("pos_embed", "x_embedder.") if self.keeps_base_layer(controlnet) else ()
+
     def control_layout(self, config: Config) -> str:
         """See `TransformerFacts`."""
         residuals = f"{count_in(config, 'num_layers', _LAYERS)} residuals"

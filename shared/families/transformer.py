@@ -36,6 +36,9 @@ class TransformerFacts(FamilyFacts):
     diffusers_file_words: tuple[str, ...] = ()
     other_file_words: tuple[str, ...] = ()
     controlnet_file_words: tuple[str, ...] = ()
+    #: What the names of the VAE's weights begin with in a single file that holds it, too, by the names that
+    #: diffusers converts; none where it converts none.
+    file_vae_prefixes: tuple[str, ...] = ("first_stage_model.", "vae.")
     denoiser: str = "transformer"
     controlnet_layouts_vary: bool = True
     engines: frozenset[str] = frozenset({"eager"})
@@ -58,10 +61,10 @@ class TransformerFacts(FamilyFacts):
         is_named = any(words and has_all_words(names, words) for words in own)
         return is_named and not is_controlnet and not has_word(names, others)
 
-    @property
-    def file_parts(self) -> tuple[str, ...]:
+    def file_parts(self, names: Sequence[str]) -> tuple[str, ...]:
         """See `FamilyFacts`: the others lie in the folder that the catalog key ``config`` names."""
-        return (self.denoiser,)
+        has_vae = any(name.startswith(self.file_vae_prefixes) for name in names)
+        return (self.denoiser, "vae") if has_vae else (self.denoiser,)
 
     def is_family_of_controlnet_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`."""

@@ -91,6 +91,7 @@ Z_IMAGE = ZImageFacts(
     controlnet_layers=(
         "t_embedder.",
         "all_x_embedder.",
+        "x_embedder.",  # in single files
         "cap_embedder.",
         "noise_refiner.",
         "context_refiner.",

@@ -13,7 +13,7 @@ w/f)`` of a UNet, packed tokens ``(n, h*w/f², c)`` of others.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -32,11 +32,11 @@ from workers.families.base_controlnet import ControlNet, ControlNetSource
 from workers.families.base_latents import LatentSpace
 from workers.families.guidance import CFGBranch, Guidance
 from workers.families.staged_forward import Residuals, StagedForward
-from workers.families.text_encoder_weights import TextEncoderWeights, drop_weights
+from workers.families.text_encoder_weights import ApartEncoder, TextEncoderWeights, drop_weights
 from workers.lora.patch import Patcher
 from workers.lora.scales import LayerScales, no_layer_scales
 from workers.lora.targets import LoraTargets
-from workers.runtime.weights.hash_cache import HashWeights
+from workers.runtime.weights.hash_cache import FreshHashes, LoadHashes
 from workers.runtime.weights.loaded import first_parameter, weight_bytes, weights_sha256
 
 
@@ -95,8 +95,8 @@ class BaseModel(ABC):
         self.switches = dict(switches or {})
         self.sha256 = sha256 or weights_sha256(self.parts)
         self._own_bytes = weight_bytes(self.parts.values())
-        #: Of the text encoders, if the model is loaded without their weights; see `with_text_encoders`.
-        self.apart_bytes = 0
+        #: The text encoders that the model is loaded without, by part; see `with_text_encoders`.
+        self.apart: Mapping[str, ApartEncoder] = {}
         self._has_text_encoders = True
         self.lora_parts = {part: parts[part] for part in facts.lora_parts if part in parts}
         self.patcher = Patcher(self.lora_parts, self.layer_scales)
@@ -153,15 +153,22 @@ class BaseModel(ABC):
         """Whether texts can be encoded now."""
         return self._has_text_encoders
 
-    def load_apart(self, apart_bytes: int) -> None:
-        """The text encoders, of so many bytes, have no weights but within `with_text_encoders`."""
-        self.apart_bytes, self._has_text_encoders = apart_bytes, False
+    @property
+    def apart_bytes(self) -> int:
+        """Of all text encoders that the model is loaded without."""
+        return sum(encoder.weight_bytes for encoder in self.apart.values())
+
+    def load_apart(self, apart: Mapping[str, ApartEncoder]) -> None:
+        """The text encoders have no weights but within `with_text_encoders`."""
+        self.apart, self._has_text_encoders = apart, False
 
     @contextmanager
-    def with_text_encoders(self, weights: TextEncoderWeights) -> Iterator[None]:
-        """Within the block the text encoders have these weights, and nobody else gives them others."""
-        encoders = {part: self.parts[part] for part in self.facts.tokenizers if part in self.parts}
-        weights.attach(encoders)
+    def with_text_encoders(self, weights: Mapping[str, TextEncoderWeights]) -> Iterator[None]:
+        """Within the block the text encoders, by part, have these weights, and nobody else gives them
+        others."""
+        encoders = {part: self.parts[part] for part in self.apart}
+        for part, encoder in encoders.items():
+            weights[part].attach(encoder)
         self._has_text_encoders = True
         try:
             yield
@@ -342,9 +349,16 @@ class ModelSource:
     dtype: torch.dtype
     device: str
     options: LoadOptions
-    without_text_encoders: bool = False  # their weights are loaded by `Family.load_text_encoders`
+    without_text_encoders: bool = False  # their weights are loaded by `Family.load_text_encoder`
     #: Call it with the parts before they move to the device: then they need not be read from there.
-    hash_weights: HashWeights = weights_sha256
+    hash_weights: LoadHashes | FreshHashes = field(default_factory=FreshHashes)
+
+    def describe_apart(self, encoders: Mapping[str, nn.Module]) -> dict[str, ApartEncoder]:
+        """What the model is loaded without, before its weights are dropped."""
+        return {
+            part: ApartEncoder(self.hash_weights.of_text_encoder(part, encoder), weight_bytes([encoder]))
+            for part, encoder in encoders.items()
+        }
 
 
 class Family(Protocol):
@@ -360,8 +374,8 @@ class Family(Protocol):
         Raises `Unloadable`, or whatever a library raises, which is reported as the model's failure.
         """
 
-    def load_text_encoders(self, source: ModelSource) -> TextEncoderWeights:
-        """Load the weights of a base model's text encoders alone, on its device; raises as `load_model`."""
+    def load_text_encoder(self, source: ModelSource, part: str) -> TextEncoderWeights:
+        """Load the weights of one of a base model's text encoders, on its device; raises as `load_model`."""
 
     def load_controlnet(self, source: ControlNetSource) -> ControlNet:
         """Load a ControlNet; raises as `load_model` does."""

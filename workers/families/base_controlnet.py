@@ -97,7 +97,7 @@ class ControlNet(ABC):
     ) -> ControlNetForward:
         """Begin a forward pass.
 
-        ``x`` is what `BaseModel.controlnet_latents` gave, ``(b, …)``; ``t`` a scalar or ``(b,)``;
+        ``x`` is what `BaseModel.controlnet_latents` gave, ``(b, …)``; ``t`` has a timestep a row, ``(b,)``;
         ``prepared`` and ``control`` come from `prepare` and `embed`; ``mode`` is the job's ``control_mode``.
         Rows may be of several jobs, if no row's result depends on another's. Raises `ControlNetFailed`.
         """

@@ -19,8 +19,7 @@ from workers.families.registry import family
 from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.model_checks.source import check_model_source
 from workers.model_checks.weight_files import Unloadable, read_header
-from workers.runtime.weights.hash_cache import HashCache
-from workers.runtime.weights.loaded import weights_sha256
+from workers.runtime.weights.hash_cache import FreshHashes, HashCache
 from workers.runtime.weights.source import find_source, split_revision
 
 Loaded = TypeVar("Loaded")
@@ -38,7 +37,7 @@ def load_entry(
     """Load a model as the catalog at ``catalog`` says; raises `ModelFailed`.
 
     Its weights are hashed unless ``hashes`` knows them. ``without_text_encoders``: see
-    `load_entry_text_encoders`.
+    `load_entry_text_encoder`.
     """
     source, options = _located(entry, catalog)
     return load_model(
@@ -47,14 +46,14 @@ def load_entry(
 
 
 @torch.inference_mode(False)
-def load_entry_text_encoders(
-    name: str, entry: ModelEntry, catalog: Path, device: str, hashes: HashCache | None = None
+def load_entry_text_encoder(
+    name: str, part: str, entry: ModelEntry, catalog: Path, device: str, hashes: HashCache | None = None
 ) -> TextEncoderWeights:
-    """Load the weights of a model's text encoders alone; raises as `load_entry`."""
+    """Load the weights of one of a model's text encoders; raises as `load_entry`."""
     source, options = _located(entry, catalog)
 
     def load(facts: FamilyFacts, wanted: ModelSource) -> TextEncoderWeights:
-        return family(facts.name).load_text_encoders(wanted)
+        return family(facts.name).load_text_encoder(wanted, part)
 
     return _load(name, source, entry.dtype, device, options, hashes, load)
 
@@ -109,7 +108,7 @@ def _load(
             dtype=getattr(torch, dtype),
             device=device,
             options=options,
-            hash_weights=hashes.for_load(source, *beside, **given) if hashes else weights_sha256,
+            hash_weights=hashes.for_load(source, *beside, **given) if hashes else FreshHashes(),
         )
         return load(facts, wanted)
     except ModelFailed:

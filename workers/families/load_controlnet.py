@@ -29,9 +29,10 @@ from workers.model_checks.source import check_controlnet_entry, check_controlnet
 from workers.model_checks.weight_files import Unloadable, read_header
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
+from workers.runtime.weights.controlnet_bytes import ControlNetBytes
 from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache, HashWeights
 from workers.runtime.weights.loaded import weights_sha256
-from workers.runtime.weights.source import estimate_bytes, find_source, split_revision
+from workers.runtime.weights.source import find_source, split_revision
 
 
 def controlnet_cache(
@@ -43,7 +44,7 @@ def controlnet_cache(
     long where ControlNets are loaded beside jobs, and run between and within them.
     """
 
-    hashes = HashCache(settings.home / HASH_FOLDER)
+    hashes, sizes = HashCache(settings.home / HASH_FOLDER), ControlNetBytes(settings.catalog, catalog)
 
     def located(source: str | None) -> str | None:
         return None if source is None else find_source(settings.catalog, source)
@@ -82,7 +83,7 @@ def controlnet_cache(
                 raise ModelFailed(why)
         return controlnet
 
-    return with_engines(ModelCache(load, memory, lambda name: estimate_bytes(*source(name))), memory)
+    return with_engines(ModelCache(load, memory, sizes.estimate), memory)
 
 
 def check_controlnet(catalog: Catalog, settings: Settings, name: str) -> None:

@@ -1,6 +1,7 @@
-"""The weights of a model's text encoders, as something that is loaded and unloaded apart from the model."""
+"""The weights of a text encoder, as something that is loaded and unloaded apart from its model."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -8,24 +9,29 @@ from shared.errors import ModelFailed
 from workers.runtime.weights.loaded import weight_bytes
 
 
+class ApartEncoder(NamedTuple):
+    """A text encoder that a model is loaded without: what tells its weights from others."""
+
+    sha256: str  # of `LoadHashes.of_text_encoder`
+    weight_bytes: int
+
+
 class TextEncoderWeights:
-    """Tensors on the device, by part and name; what holds them are the modules of a model."""
+    """Tensors on the device, by name; what holds them is the text encoder of a model."""
 
-    def __init__(self, encoders: Mapping[str, nn.Module], sha256: str) -> None:
-        """``encoders``: modules that were loaded for their weights; ``sha256`` of these."""
+    def __init__(self, encoder: nn.Module, sha256: str) -> None:
+        """``encoder``: a module that was loaded for its weights; ``sha256`` of these."""
         self.sha256 = sha256
-        self.weight_bytes = weight_bytes(encoders.values())
-        self._tensors = {part: dict(_named(encoder)) for part, encoder in encoders.items()}
+        self.weight_bytes = weight_bytes([encoder])
+        self._tensors = dict(_named(encoder))
 
-    def attach(self, encoders: Mapping[str, nn.Module]) -> None:
-        """Have a model's text encoders use these tensors, which are not copied; undone by `drop_weights`."""
-        own = {part: dict(_named(encoder)) for part, encoder in encoders.items()}
-        names = {part: set(tensors) for part, tensors in self._tensors.items()}
-        if names != {part: set(tensors) for part, tensors in own.items()}:
+    def attach(self, encoder: nn.Module) -> None:
+        """Have a model's text encoder use these tensors, which are not copied; undone by `drop_weights`."""
+        own = dict(_named(encoder))
+        if own.keys() != self._tensors.keys():
             raise ModelFailed("its text encoders have other weights than when the model was loaded")
-        for part, tensors in own.items():
-            for name, tensor in tensors.items():
-                tensor.data = self._tensors[part][name].data
+        for name, tensor in own.items():
+            tensor.data = self._tensors[name].data
 
 
 def drop_weights(encoders: Mapping[str, nn.Module]) -> None:

@@ -186,10 +186,11 @@ def _check_single_file(path: Path, options: LoadOptions) -> None:
         raise Unloadable(f"it is {_kind_of(names)}, not a base model that is served")
     if why := facts.checkpoint_error(names):
         raise Unloadable(why)
-    others = [part for part in facts.parts if part not in facts.file_parts]
+    own = facts.file_parts(names)
+    others = [part for part in facts.parts if part not in own]
     if config is None:
         if others:
-            lacking = f"it has the {' and the '.join(facts.file_parts)} alone"
+            lacking = f"it has the {' and the '.join(own)} alone"
             raise Unloadable(
                 f"{lacking}: its catalog key config must name a folder with {' and '.join(others)}"
             )

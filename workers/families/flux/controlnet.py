@@ -66,7 +66,7 @@ class FluxControlNet(TransformerControlNet):
             text, x = blocks[index](
                 hidden_states=x, encoder_hidden_states=text, temb=time, image_rotary_emb=rotary
             )
-            if index in self.order:
+            if index in self.wanted:
                 yield index, outputs[index](x)
 
     def _patches(self, features: Tensor) -> Tensor:

@@ -48,5 +48,5 @@ class QwenImageControlNet(TransformerControlNet):
                 temb=time,
                 image_rotary_emb=rotary,
             )
-            if index in self.order:
+            if index in self.wanted:
                 yield index, controlnet.controlnet_blocks[index](x)

@@ -52,5 +52,5 @@ class SD3ControlNet(TransformerControlNet):
                 x = block(x, time)
             else:
                 text, x = block(hidden_states=x, encoder_hidden_states=text, temb=time)
-            if index in self.order:
+            if index in self.wanted:
                 yield index, controlnet.controlnet_blocks[index](x)

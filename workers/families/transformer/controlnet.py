@@ -43,6 +43,8 @@ class TransformerControlNet(ControlNet):
         """``base`` is the config of its first base model's denoiser."""
         super().__init__(name, model, sha256)
         self._order = facts.control_plan(self.model.config, base).wanted
+        #: The same, to ask whether one is among them.
+        self.wanted = frozenset(self._order)
         if not self._order:
             raise ModelFailed(f"ControlNet {name!r} has no block whose residual its base model reads")
 

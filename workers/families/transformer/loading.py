@@ -1,7 +1,7 @@
 """Loads models that are transformers part by part, and refuses what is not whole."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ import transformers
 from torch import nn
 
 from shared.catalog.entries import SINGLE_FILE, LoadOptions
-from shared.families.base import Config, FamilyFacts
+from shared.families.base import Config
+from shared.families.transformer import TransformerFacts
 from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource, hash_controlnet
 from workers.families.text_encoder_weights import TextEncoderWeights, drop_weights
 from workers.families.transformer.controlnet import TransformerControlNet
 from workers.families.transformer.model import LoadedWeights, TransformerModel, modules_of
-from workers.families.transformer.single_file import load_single_file
+from workers.families.transformer.single_file import load_single_file, load_weights, read_parts
 from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files, read_json
 from workers.runtime.finite import find_non_finite
-from workers.runtime.weights.loaded import weight_bytes
 from workers.runtime.weights.source import split_revision
 
 
@@ -30,7 +30,7 @@ from workers.runtime.weights.source import split_revision
 class TransformerFamily(ABC):
     """See `workers.families.base.Family`: one family's facts and classes."""
 
-    facts: FamilyFacts
+    facts: TransformerFacts
     pipeline: Any  # the class of diffusers that generates from text
     controlnet_class: Any  # of diffusers
 
@@ -56,9 +56,9 @@ class TransformerFamily(ABC):
             part.eval().requires_grad_(False)
         sha256 = source.hash_weights(parts)  # from the host's memory
         encoders = {part: module for part, module in parts.items() if part in self.facts.tokenizers}
-        text_sha256, apart_bytes = source.hash_weights(encoders), weight_bytes(encoders.values())
-        if source.without_text_encoders:
-            drop_weights(encoders)
+        text_sha256 = source.hash_weights(encoders)
+        apart = source.describe_apart(encoders) if source.without_text_encoders else {}
+        drop_weights({part: encoders[part] for part in apart})
         pipe.to(source.device)
         if source.options.vae_slicing:
             pipe.vae.enable_slicing()
@@ -67,18 +67,16 @@ class TransformerFamily(ABC):
         loaded = LoadedWeights(source.options.switches, sha256, text_sha256)
         model = self.make_model(source, pipe, loaded)
         if source.without_text_encoders:
-            model.load_apart(apart_bytes)
+            model.load_apart(apart)
         return model
 
-    def load_text_encoders(self, source: ModelSource) -> TextEncoderWeights:
+    def load_text_encoder(self, source: ModelSource, part: str) -> TextEncoderWeights:
         """See `Family`."""
-        encoders = _load_text_encoders(_folder(source), self.facts, source.dtype, source.options)
-        if weight := find_non_finite(encoders):
+        encoder = _load_text_encoders(_folder(source), [part], source.dtype, source.options)[part]
+        if weight := find_non_finite({part: encoder}):
             raise Unloadable(f"{weight} holds a NaN or an infinity")
-        sha256 = source.hash_weights(encoders)  # from the host's memory
-        for encoder in encoders.values():
-            encoder.to(source.device)
-        return TextEncoderWeights(encoders, sha256)
+        sha256 = source.hash_weights.of_text_encoder(part, encoder)  # from the host's memory
+        return TextEncoderWeights(encoder.to(source.device), sha256)
 
     def load_controlnet(self, source: ControlNetSource) -> TransformerControlNet:
         """See `Family`."""
@@ -100,21 +98,24 @@ class TransformerFamily(ABC):
                     "a single file does not tell its layers: its catalog key config must name a folder with"
                     " its config.json"
                 )
-            return load_single_file(kind, source.path, source.config, None, source.dtype)
+            return load_single_file(kind, source.path, source.config, source.dtype)
         return kind.from_pretrained(source.path, dtype=source.dtype, **source.revision, **of_folder)
 
     def _load_pipeline(self, source: ModelSource) -> Any:
         folder, options = _folder(source), source.options
-        encoders = _load_text_encoders(folder, self.facts, source.dtype, options)
+        parts = self.facts.parts_of(read_json(Path(folder), "model_index.json"))
+        wanted = [part for part in parts if part in self.facts.tokenizers]
+        encoders = _load_text_encoders(folder, wanted, source.dtype, options)
         weights = {"dtype": source.dtype, "variant": options.variant, "use_safetensors": True}
         modules = {}
+        in_file = read_parts(source.path, self.facts) if source.path.endswith(SINGLE_FILE) else {}
         for part in self.facts.parts:
             if part in self.facts.tokenizers:
                 continue
             kind = _class_of(diffusers, folder, part)
             try:
-                if part == self.facts.denoiser and source.path.endswith(SINGLE_FILE):
-                    modules[part] = load_single_file(kind, source.path, folder, part, source.dtype)
+                if part in in_file:
+                    modules[part] = load_weights(kind, in_file.pop(part), folder, part, source.dtype)
                 else:
                     modules[part] = kind.from_pretrained(folder, subfolder=part, **weights)
             except Exception as error:  # a config can make a library raise anything
@@ -159,18 +160,17 @@ def _folder(source: ModelSource) -> str:
         return source.path
     if source.options.config is None:
         raise Unloadable(
-            "a single file has the transformer alone: its catalog key config must name a folder with the rest"
+            "a single file has no text encoders: its catalog key config must name a folder with the rest"
         )
     return source.options.config
 
 
 def _load_text_encoders(
-    folder: str, facts: FamilyFacts, dtype: torch.dtype, options: LoadOptions
+    folder: str, parts: Iterable[str], dtype: torch.dtype, options: LoadOptions
 ) -> dict[str, Any]:
-    """The text encoders of a folder: transformers makes up weights that are missing, and only logs it."""
+    """Text encoders of a folder: transformers makes up weights that are missing, and only logs it."""
     encoders = {}
-    parts = facts.parts_of(read_json(Path(folder), "model_index.json"))
-    for part in (part for part in parts if part in facts.tokenizers):
+    for part in parts:
         own = has_files(Path(folder, part), "model", options.variant)
         encoders[part], loading = _class_of(transformers, folder, part).from_pretrained(
             folder,

@@ -5,18 +5,35 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from diffusers import AutoencoderKL
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from diffusers.loaders.single_file_utils import load_single_file_checkpoint
 from torch import Tensor
 
+from shared.families.transformer import TransformerFacts
 from workers.model_checks.weight_files import Unloadable
 
 #: Weights that a conversion leaves out on purpose: refiners that 2.0 of the ControlNet has and does not use.
 _LEFT_OUT = {"ZImageControlNetModel": ("control_noise_refiner.",)}
 
 
-def load_single_file(kind: Any, path: str, config: str, part: str | None, dtype: torch.dtype) -> Any:
-    """A model of the diffusers class ``kind`` from the weights at ``path``, by diffusers' names or others.
+def read_parts(path: str, facts: TransformerFacts) -> dict[str, dict[str, Tensor]]:
+    """The weights of a base model's single file, by the parts that it holds."""
+    weights: dict[str, Tensor] = load_single_file_checkpoint(path)
+    vae = {name: tensor for name, tensor in weights.items() if name.startswith(facts.file_vae_prefixes)}
+    denoiser = {name: tensor for name, tensor in weights.items() if name not in vae}
+    return {facts.denoiser: denoiser, "vae": vae} if vae else {facts.denoiser: denoiser}
+
+
+def load_single_file(kind: Any, path: str, config: str, dtype: torch.dtype) -> Any:
+    """A model of the diffusers class ``kind`` from the file at ``path``, as `load_weights`."""
+    return load_weights(kind, load_single_file_checkpoint(path), config, None, dtype)
+
+
+def load_weights(
+    kind: Any, weights: dict[str, Tensor], config: str, part: str | None, dtype: torch.dtype
+) -> Any:
+    """A model of the diffusers class ``kind`` from its weights, by diffusers' names or others.
 
     ``config`` is a folder with its config, in the subfolder ``part`` if there is one. Raises `Unloadable`.
     """
@@ -25,7 +42,6 @@ def load_single_file(kind: Any, path: str, config: str, part: str | None, dtype:
     described = kind.load_config(config, subfolder=part, local_files_only=True)
     with init_empty_weights():
         wanted = set(kind.from_config(described).state_dict())
-    weights = load_single_file_checkpoint(path)
     is_by_other_names = len(wanted & weights.keys()) < len(wanted) / 2
     if is_by_other_names or kind.__name__ in _LEFT_OUT:
         weights = to_diffusers_names(kind, weights, described)
@@ -37,13 +53,20 @@ def load_single_file(kind: Any, path: str, config: str, part: str | None, dtype:
 
 
 def to_diffusers_names(kind: Any, weights: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights by diffusers' names; conversions take what they know out of ``weights``."""
+    """The weights by diffusers' names; raises `Unloadable` for what the conversion passes over."""
     convert = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"]
     try:
         converted: dict[str, Tensor] = convert(checkpoint=weights, config=config)
     except KeyError as error:
         raise Unloadable(f"it lacks the weight {error.args[0]!r}") from None
-    left = [name for name in weights if not name.startswith(_LEFT_OUT.get(kind.__name__, ()))]
+    # Conversions take what they know out of ``weights``, but for that of VAEs, which makes views of it.
+    used = {tensor.data_ptr() for tensor in converted.values()} if kind is AutoencoderKL else set()
+    unused = _LEFT_OUT.get(kind.__name__, ())
+    left = [
+        name
+        for name, tensor in weights.items()
+        if not name.startswith(unused) and tensor.data_ptr() not in used
+    ]
     if converted is not weights and left:
         raise Unloadable(_names("holds", left, f"that a {kind.__name__} does not have"))
     return converted

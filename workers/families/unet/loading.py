@@ -34,7 +34,6 @@ from workers.families.unet.stable_diffusion import StableDiffusionModel
 from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files
 from workers.runtime.finite import find_non_finite
-from workers.runtime.weights.loaded import weight_bytes
 
 #: Parts and switches of each pipeline that no image here needs.
 _UNUSED: dict[Any, dict[str, Any]] = {
@@ -70,9 +69,9 @@ class UNetFamily:
             part.eval().requires_grad_(False)
         sha256 = source.hash_weights(parts)  # from the host's memory
         encoders = {part: module for part, module in parts.items() if part in self.facts.tokenizers}
-        text_sha256, apart_bytes = source.hash_weights(encoders), weight_bytes(encoders.values())
-        if source.without_text_encoders:
-            drop_weights(encoders)
+        text_sha256 = source.hash_weights(encoders)
+        apart = source.describe_apart(encoders) if source.without_text_encoders else {}
+        drop_weights({part: encoders[part] for part in apart})
         pipe.to(source.device)
         for part in (pipe.unet, pipe.vae):
             part.to(memory_format=_MEMORY_FORMATS[options.memory_format])
@@ -81,22 +80,19 @@ class UNetFamily:
         model = unet_model(source.name, pipe, options.switches, sha256, text_sha256)
         model.memory_format = options.memory_format
         if source.without_text_encoders:
-            model.load_apart(apart_bytes)
+            model.load_apart(apart)
         return model
 
-    def load_text_encoders(self, source: ModelSource) -> TextEncoderWeights:
+    def load_text_encoder(self, source: ModelSource, part: str) -> TextEncoderWeights:
         """See `Family`; of a single file all parts are read."""
         if source.path.endswith(SINGLE_FILE):
-            parts = _modules(_load_pipeline(source.path, source.dtype, source.options))
+            encoder = _modules(_load_pipeline(source.path, source.dtype, source.options))[part]
         else:
-            parts = _load_text_encoders(source.path, source.dtype, source.options)
-        encoders = {part: parts[part] for part in self.facts.tokenizers if part in parts}
-        if weight := find_non_finite(encoders):
+            encoder = _load_text_encoders(source.path, source.dtype, source.options, only=part)[part]
+        if weight := find_non_finite({part: encoder}):
             raise Unloadable(f"{weight} holds a NaN or an infinity")
-        sha256 = source.hash_weights(encoders)  # from the host's memory
-        for encoder in encoders.values():
-            encoder.to(source.device)
-        return TextEncoderWeights(encoders, sha256)
+        sha256 = source.hash_weights.of_text_encoder(part, encoder)  # from the host's memory
+        return TextEncoderWeights(encoder.to(source.device), sha256)
 
     def load_controlnet(self, source: ControlNetSource) -> UNetControlNet:
         """See `Family`."""
@@ -191,11 +187,13 @@ def _cut_part(path: str, own: dict[str, Any]) -> str:
     return "text_encoder"
 
 
-def _load_text_encoders(path: str, dtype: torch.dtype, options: LoadOptions) -> dict[str, Any]:
+def _load_text_encoders(
+    path: str, dtype: torch.dtype, options: LoadOptions, *, only: str | None = None
+) -> dict[str, Any]:
     """The text encoders of a folder: transformers makes up weights that are missing, and only logs it."""
     encoders = {}
     for part, (library, kind) in _read_index(path).items():
-        if not part.startswith("text_encoder"):
+        if not part.startswith("text_encoder") or only not in (None, part):
             continue
         if library != "transformers":
             raise Unloadable(f"its {part} is a {library}.{kind}: that is not served")

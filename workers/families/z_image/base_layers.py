@@ -48,7 +48,7 @@ def _read(base: str) -> Iterator[tuple[str, Tensor]]:
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - it is no dict
                 own = name.removeprefix(_PREFIX)
-                if own.startswith((*Z_IMAGE.controlnet_layers, _EMBEDDER)):
+                if own.startswith(Z_IMAGE.controlnet_layers):
                     yield own, opened.get_tensor(name)
 
 

@@ -106,7 +106,7 @@ class ZImageControlNet(TransformerControlNet):
         )
         layers = self.model.control_layers[: max(self.order) + 1]
         for index, (hint, _) in enumerate(run_layers(layers, torch.cat([control, captions], dim=1), tokens)):
-            if index in self.order:
+            if index in self.wanted:
                 yield index, hint
 
     def _refine(self, patches: Patches, inputs: ControlNetInputs) -> tuple[Tokens, Tensor]:

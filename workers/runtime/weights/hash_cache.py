@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -42,28 +42,29 @@ class HashCache:
         self._folder = folder
         self._hash_weights = hash_weights
 
-    def for_load(self, source: str, *beside: str, **options: Any) -> HashWeights:
+    def for_load(self, source: str, *beside: str, **options: Any) -> "LoadHashes":
         """What a load that begins now calls with its modules, before it moves them to a device.
 
         ``source`` is a result of `find_source`, as is what lies ``beside`` it: a folder with further parts.
         ``options``, JSON values, are all that the load is given.
         """
-        sources = (source, *beside)
-        before = _describe_files(sources)
+        return LoadHashes(self, (source, *beside), options)
 
-        def hash_weights(modules: Mapping[str, nn.Module]) -> str:
-            files = _describe_files(sources)
-            if not files or (before and files != before):  # changed meanwhile: what was read is not known
-                return self._hash_weights(modules)
-            path = self._folder / f"{_key(files, options, modules)}.json"
-            known = _read(path)
-            if known and known["files"] == files:
-                return str(known["sha256"])
-            sha256 = self._hash_weights(modules)
-            self._remember(path, {"format": FORMAT, "files": files, "sha256": sha256})
-            return sha256
+    def find(
+        self, modules: Mapping[str, nn.Module], files: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> str:
+        """The hash of modules that these files have become, computed if it is not known."""
+        path = self._folder / f"{_key(files, options, modules)}.json"
+        known = _read(path)
+        if known and known["files"] == files:
+            return str(known["sha256"])
+        sha256 = self.compute(modules)
+        self._remember(path, {"format": FORMAT, "files": files, "sha256": sha256})
+        return sha256
 
-        return hash_weights
+    def compute(self, modules: Mapping[str, nn.Module]) -> str:
+        """The hash of modules, which nothing is known of."""
+        return self._hash_weights(modules)
 
     def _remember(self, path: Path, entry: Mapping[str, Any]) -> None:
         """Write an entry, and drop those whose files have changed or are gone."""
@@ -79,6 +80,46 @@ class HashCache:
             log.warning("hash of weights not remembered", extra={"error": str(error.strerror)})
             with suppress(OSError):
                 new.unlink(missing_ok=True)
+
+
+class LoadHashes:
+    """The hashes of one load: `HashWeights`, of a source that is not changed meanwhile."""
+
+    def __init__(self, cache: HashCache, sources: Sequence[str], options: Mapping[str, Any]) -> None:
+        self._cache, self._sources, self._options = cache, sources, options
+        self._before = _describe_files(sources)
+
+    def __call__(self, modules: Mapping[str, nn.Module]) -> str:
+        """The hash of modules by their part."""
+        return self._find(modules, self._options)
+
+    def of_text_encoder(self, part: str, encoder: nn.Module) -> str:
+        """The hash of a text encoder, equal for all models that have the same: families number theirs
+        otherwise. ``part`` tells those of one model apart that have the same shapes."""
+        return self._find(_unnumbered(encoder), {**self._options, "part": part})
+
+    def _find(self, modules: Mapping[str, nn.Module], options: Mapping[str, Any]) -> str:
+        files = _describe_files(self._sources)
+        if not files or (self._before and files != self._before):  # changed: what was read is not known
+            return self._cache.compute(modules)
+        return self._cache.find(modules, files, options)
+
+
+class FreshHashes:
+    """The same, computed at each load."""
+
+    def __call__(self, modules: Mapping[str, nn.Module]) -> str:
+        """See `LoadHashes`."""
+        return weights_sha256(modules)
+
+    def of_text_encoder(self, part: str, encoder: nn.Module) -> str:
+        """See `LoadHashes`."""
+        return weights_sha256(_unnumbered(encoder))
+
+
+def _unnumbered(encoder: nn.Module) -> dict[str, nn.Module]:
+    """By the same name whichever text encoder of its model it is."""
+    return {"text_encoder": encoder}
 
 
 def _describe_files(sources: Iterable[str]) -> dict[str, list[int]]:

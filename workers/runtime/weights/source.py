@@ -14,6 +14,8 @@ from shared.families.registry import family_of_file
 
 #: File names of weights up to the first dot or dash: diffusers' and those of transformers.
 _STEMS = ("diffusion_pytorch_model", "model")
+#: What stands before the names of a denoiser's weights in many single files.
+_FILE_PREFIX = "model.diffusion_model."
 _SHARD = re.compile(r"-\d+-of-\d+")
 
 
@@ -48,11 +50,26 @@ def estimate_bytes(source: str, dtype: str, *, config: str | None = None, withou
         return 0  # the load will say what is wrong with it
 
 
+def estimate_layer_bytes(source: str, dtype: str, part: str, layers: tuple[str, ...]) -> int:
+    """As `estimate_bytes`, of those weights of a base model's ``part`` whose names begin with ``layers``.
+
+    Of a single file they may have its prefix before that.
+    """
+    path = Path(source)
+    itemsize = torch.empty(0, dtype=getattr(torch, dtype)).element_size()
+    try:
+        files = [path] if path.is_file() else _loaded_files(path / part)
+        return sum(_count(file, layers) for file in files) * itemsize
+    except (OSError, SafetensorError):
+        return 0
+
+
 def _parts_of(file: Path) -> tuple[str, ...]:
     """The parts of a model that a single file holds; none of what is no base model."""
     with safe_open(file, framework="pt") as opened:
-        facts = family_of_file(list(opened.keys()))
-    return () if facts is None else facts.file_parts
+        names = list(opened.keys())
+    facts = family_of_file(names)
+    return () if facts is None else facts.file_parts(names)
 
 
 def _folder_files(path: Path, without: str | None, beside: tuple[str, ...] = ()) -> list[Path]:
@@ -84,10 +101,15 @@ def _loaded_files(part: Path) -> list[Path]:
     return [file for file in found if not _SHARD.search(file.stem)] or found
 
 
-def _count(file: Path) -> int:
-    """How many numbers a safetensors file holds."""
+def _count(file: Path, begins: tuple[str, ...] = ("",)) -> int:
+    """How many numbers a safetensors file holds in tensors whose names begin so."""
     with safe_open(file, framework="pt") as opened:
-        return sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
+        names = [
+            name
+            for name in opened.keys()  # noqa: SIM118
+            if name.removeprefix(_FILE_PREFIX).startswith(begins)
+        ]
+        return sum(math.prod(opened.get_slice(name).get_shape()) for name in names)
 
 
 def source_files(source: str) -> list[Path]:

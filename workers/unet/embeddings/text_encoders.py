@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from shared.errors import DeviceLost, ModelFailed
 from shared.jobs.spec import JobSpec
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class TextEncoders:
-    """Weights of text encoders by their hash: models that have the same ones share them.
+    """Weights of text encoders by their hash: models share each one that they have alike.
 
     For the thread that has the device.
     """
@@ -24,10 +25,11 @@ class TextEncoders:
     def __init__(
         self,
         memory: DeviceMemory,
-        load: Callable[[str], TextEncoderWeights],
+        load: Callable[[str, str], TextEncoderWeights],
         is_apart: Callable[[str], bool] = lambda name: True,
     ) -> None:
-        """``is_apart``: whether the model of that name is loaded without its text encoders."""
+        """``load`` is given a model's name and the part; ``is_apart``: whether the model of that name is
+        loaded without its text encoders."""
         self._memory, self._load, self.is_apart = memory, load, is_apart
         self._load_times = LoadTimes()
 
@@ -41,18 +43,26 @@ class TextEncoders:
         if model.has_text_encoders:
             yield
             return
-        with self._memory.models.use(self._key(model), lambda: self._try_load(model)) as pinned:
-            weights = pinned.value
-            assert isinstance(weights, TextEncoderWeights)
-            with model.with_text_encoders(weights):
-                yield
+        with ExitStack() as stack:
+            weights = {}
+            for part, key in self._keys(model).items():
+                load = partial(self._try_load, model, part, key)
+                found = stack.enter_context(self._memory.models.use(key, load)).value
+                assert isinstance(found, TextEncoderWeights)
+                weights[part] = found
+            stack.enter_context(model.with_text_encoders(weights))
+            yield
 
     def expected_load_s(self, model: BaseModel) -> float:
         """How long `use` will take to load them: 0 if they are loaded."""
-        loaded = self._memory.models.keys()
-        if model.has_text_encoders or self._key(model) in loaded:
+        if model.has_text_encoders:
             return 0.0
-        return self._load_times.expected_s(model.name, model.apart_bytes)
+        loaded, keys = self._memory.models.keys(), self._keys(model)
+        return sum(
+            self._load_times.expected_s((model.name, part), model.apart[part].weight_bytes)
+            for part, key in keys.items()
+            if key not in loaded
+        )
 
     @contextmanager
     def held_for_loras(self, model: BaseModel, spec: JobSpec) -> Iterator[None]:
@@ -74,18 +84,25 @@ class TextEncoders:
                 raise
             model.renew_patcher()
 
-    def _key(self, model: BaseModel) -> tuple[object, str]:
-        return self, model.text_weights_sha256
+    def _keys(self, model: BaseModel) -> dict[str, tuple[object, str]]:
+        """What each text encoder is known by; two of one model are never the same, as LoRAs patch them."""
+        keys: dict[str, tuple[object, str]] = {}
+        for part, encoder in model.apart.items():
+            key = self, encoder.sha256
+            keys[part] = (self, f"{encoder.sha256} {part}") if key in keys.values() else key
+        return keys
 
-    def _try_load(self, model: BaseModel) -> TextEncoderWeights:
-        memory = self._memory
+    def _try_load(self, model: BaseModel, part: str, key: tuple[object, str]) -> TextEncoderWeights:
+        memory, wanted = self._memory, model.apart[part]
         with memory.one_load_at_a_time():
-            if not memory.models.reserve(self._key(model), model.apart_bytes):
+            if not memory.models.reserve(key, wanted.weight_bytes):
                 memory.release_others()
-                log.info("text encoders take more than the memory for models", extra={"model": model.name})
+                fields = {"model": model.name, "part": part}
+                log.info("text encoders take more than the memory for models", extra=fields)
             start = time.monotonic()
-            weights = memory.retry_when_full(lambda: memory.load(lambda: self._load(model.name)))
-            self._load_times.record(model.name, model.apart_bytes, time.monotonic() - start)
-        if weights.sha256 != model.text_weights_sha256:
+            weights = memory.retry_when_full(lambda: memory.load(lambda: self._load(model.name, part)))
+            took_s = time.monotonic() - start
+            self._load_times.record((model.name, part), wanted.weight_bytes, took_s)
+        if weights.sha256 != wanted.sha256:
             raise ModelFailed(f"the text encoders of model {model.name!r} have changed since it was loaded")
         return weights

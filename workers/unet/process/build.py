@@ -21,7 +21,7 @@ from workers.engines.selection import make_engines
 from workers.families.base import BaseModel
 from workers.families.controlnet_configs import ControlNetConfigs, config_reader
 from workers.families.engine_memory import with_engines
-from workers.families.load_base_model import load_entry, load_entry_text_encoders
+from workers.families.load_base_model import load_entry, load_entry_text_encoder
 from workers.families.load_controlnet import controlnet_cache
 from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
@@ -137,8 +137,8 @@ def _text_encoders(
 ) -> TextEncoders:
     hashes = HashCache(settings.home / HASH_FOLDER)
 
-    def load(name: str) -> TextEncoderWeights:
+    def load(name: str, part: str) -> TextEncoderWeights:
         entry = catalog.models[name]
-        return load_entry_text_encoders(name, entry, settings.catalog, settings.device, hashes)
+        return load_entry_text_encoder(name, part, entry, settings.catalog, settings.device, hashes)
 
     return TextEncoders(memory, load, sizes.is_apart)

@@ -13,7 +13,8 @@ from shared.errors import ControlNetFailed
 from shared.families.flux import FLUX
 from tests.workers.families.dtypes import in_turn
 from tests.workers.families.flux.peer import theirs
-from tests.workers.families.transformer.world import TransformerWorld
+from tests.workers.families.transformer.recorded_steps import recording
+from tests.workers.families.transformer.world import PARTS, TransformerWorld
 
 GUIDED = {"negative_prompt": "a house", "true_cfg_scale": 2.5}
 
@@ -132,7 +133,54 @@ def test_every_scheduler_makes_what_it_makes_in_diffusers(world: TransformerWorl
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("scheduler", [name for name in JUDGED if name not in FLUX.unused_with_controlnets])
-def test_every_scheduler_of_jobs_with_controlnets_does(world: TransformerWorld, scheduler: str) -> None:
-    spec = world.spec(scheduler=scheduler, num_inference_steps=4, controlnets=[world.control("short")])
+def test_every_scheduler_of_jobs_with_controlnets_does(
+    world: TransformerWorld, scheduler: str, part: str
+) -> None:
+    control_net = world.control("short", **PARTS[part])
+    spec = world.spec(scheduler=scheduler, num_inference_steps=4, controlnets=[control_net])
     assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
+@pytest.mark.parametrize("order", [("both", "unguided"), ("unguided", "both")], ids=str)
+def test_controlnets_of_which_one_takes_guidance_fail_in_diffusers_too(
+    world: TransformerWorld, order: tuple[str, str]
+) -> None:
+    spec = world.spec(controlnets=[world.control(name) for name in order])
+    with pytest.raises(ControlNetFailed, match="one job cannot have both"):
+        world.ours(spec)
+    with pytest.raises(TypeError):  # it gives all of them what the first one takes
+        theirs(world, spec)
+
+
+def test_a_step_may_be_batched_with_those_of_other_jobs(world: TransformerWorld) -> None:
+    worker, steps = recording(world.worker)
+    bounded = world.spec(controlnets=[world.control("short")], lora_loading={"mode": "bounded"})
+    world.run(bounded, worker)
+    assert len(set(steps.batch_keys)) == 1
+    assert steps.batch_keys[0] != ""
+
+
+@pytest.mark.parametrize("controlnets", [["both"], ["both", "other"]], ids=str)
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_residuals_of_less_precision_change_the_image_a_little(
+    world: TransformerWorld, precision: str, controlnets: list[str]
+) -> None:
+    bounded = {"lora_loading": {"mode": "bounded"}}
+    spec = world.spec(controlnets=[world.control(name) for name in controlnets], **bounded)
+    exact = world.ours(spec)
+    job, coded = world.run(world.spec(**{**dict(spec), "residual_precision": precision}))
+    assert job.receipt is not None
+    assert job.receipt.spec.residual_precision == precision
+    is_bfloat16 = world.worker.models.loaded()["base"].dtype == torch.bfloat16
+    if precision == "float16" and is_bfloat16:  # which has no more bytes: it travels as it is
+        assert coded.has_bits_of(exact)
+        return
+    assert not coded.has_bits_of(exact)
+    (ours,), (theirs_,) = coded.latents, exact.latents
+    off = (ours.float() - theirs_.float()).norm() / theirs_.float().norm()
+    assert off < 0.1
+    # And a plain image is further off
+    plain = world.ours(world.spec(**bounded)).latents[0].float()
+    assert off < 0.5 * (plain - theirs_.float()).norm() / theirs_.float().norm()

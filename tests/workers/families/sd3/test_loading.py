@@ -42,7 +42,8 @@ def test_text_encoders_that_are_loaded_apart_say_the_same(folders: dict[bool, Pa
     assert apart.apart_bytes > 0
     assert apart.text_encoders_sha256 == whole.text_encoders_sha256
     source = ModelSource(name="sd3", path=path, dtype=torch.float32, device="cpu", options=LoadOptions())
-    with apart.with_text_encoders(SD3_FAMILY.load_text_encoders(source)):
+    weights = {part: SD3_FAMILY.load_text_encoder(source, part) for part in apart.apart}
+    with apart.with_text_encoders(weights):
         encoded = apart.encode_texts(job())
     expected = whole.encode_texts(job())
     assert encoded.keys() == expected.keys()

@@ -14,7 +14,7 @@ from shared.errors import ControlNetFailed, ModelFailed, SwiftError
 from shared.families.sd3 import SD3
 from tests.workers.families.dtypes import in_turn
 from tests.workers.families.sd3.peer import theirs
-from tests.workers.families.transformer.world import TransformerWorld
+from tests.workers.families.transformer.world import PARTS, TransformerWorld
 
 #: Fields of a job, and its ControlNets: names, and what the job says of each.
 PLAIN: dict[str, dict[str, Any]] = {
@@ -151,4 +151,11 @@ JUDGED = [name for name in schedulers_of(SD3) if name != "flow_match_lcm"]
 @pytest.mark.parametrize("scheduler", JUDGED)
 def test_every_scheduler_makes_what_it_makes_in_diffusers(world: TransformerWorld, scheduler: str) -> None:
     spec = world.spec(scheduler=scheduler, num_inference_steps=4)
+    assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
+@pytest.mark.parametrize("scheduler", JUDGED)
+def test_every_scheduler_of_jobs_with_controlnets_does(world: TransformerWorld, scheduler: str) -> None:
+    control_net = world.control("medium", **PARTS["middle"])
+    spec = world.spec(scheduler=scheduler, num_inference_steps=4, controlnets=[control_net])
     assert world.ours(spec).has_bits_of(theirs(world, spec))

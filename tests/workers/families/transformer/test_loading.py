@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.errors import ModelFailed
-from tests.original_names import sd3_names, z_image_names
+from tests.original_names import sd3_names, vae_names, z_image_names
 from tests.tiny_transformers import (
     make_flux,
     make_qwen_image,
@@ -25,7 +25,7 @@ from tests.tiny_transformers import (
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet
-from workers.families.load_base_model import load_entry, load_entry_text_encoders, load_model
+from workers.families.load_base_model import load_entry, load_entry_text_encoder, load_model
 from workers.families.load_controlnet import load_controlnet
 from workers.runtime.weights.source import estimate_bytes
 
@@ -110,6 +110,45 @@ def test_a_single_file_by_its_authors_names_is_converted(
     assert all(torch.equal(own[name], tensor.float()) for name, tensor in weights.items())
 
 
+def vae(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "vae/diffusion_pytorch_model.safetensors")
+
+
+def test_the_vae_of_a_single_file_is_loaded_in_place_of_the_folders(copy: Path, tmp_path: Path) -> None:
+    if copy.name == "qwen-image":
+        pytest.skip("diffusers converts no VAE of Qwen-Image")
+    # Given one file with the transformer and a VAE by its authors' names, and a folder with another VAE
+    names = ORIGINAL_NAMES.get(copy.name, dict)
+    file, wanted = tmp_path / "own.safetensors", load(copy)
+    save_file({**names(transformer(copy)), **vae_names(vae(copy))}, file)
+    other = {name: tensor + 1 for name, tensor in vae(copy).items()}
+    save_file(other, copy / "vae/diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    assert load(copy).sha256 != wanted.sha256
+    # When it is loaded, then all of it is the file's
+    loaded = load(file, config=str(copy))
+    assert loaded.sha256 == wanted.sha256
+    # And the folder needs none
+    (copy / "vae/diffusion_pytorch_model.safetensors").unlink()
+    assert load(file, config=str(copy)).sha256 == wanted.sha256
+    estimate = estimate_bytes(str(file), "float32", config=str(copy))
+    assert abs(estimate - loaded.weight_bytes) < 0.01 * loaded.weight_bytes
+
+
+def test_a_vae_in_a_single_file_that_is_not_whole_is_refused_by_a_weights_name(
+    folder: Path, tmp_path: Path
+) -> None:
+    if folder.name == "qwen-image":
+        pytest.skip("diffusers converts no VAE of Qwen-Image")
+    own, file = vae_names(vae(folder)), tmp_path / "own.safetensors"
+    save_file({**transformer(folder), **own, "first_stage_model.w": torch.ones(1)}, file)
+    assert "holds 1 weights that a AutoencoderKL does not have" in refusal(file, config=str(folder))
+    lost = "first_stage_model.decoder.conv_out.weight"
+    save_file({**transformer(folder), **{name: w for name, w in own.items() if name != lost}}, file)
+    assert "vae: it lacks 1 weights of its AutoencoderKL, such as decoder.conv_out.weight" in refusal(
+        file, config=str(folder)
+    )
+
+
 def test_folders_that_older_libraries_saved_are_loaded(copy: Path) -> None:
     # As they stand on the hub: fast tokenizers by their own names, and CLIP's weights below "text_model"
     index = json.loads((copy / "model_index.json").read_text())
@@ -158,8 +197,11 @@ def test_text_encoders_that_are_loaded_apart_encode_the_same_bits(folder: Path) 
     entry, catalog = ModelEntry(source=str(folder)), folder.parent / "catalog.toml"
     whole = load_entry("m", entry, catalog, "cpu")
     apart = load_entry("m", entry, catalog, "cpu", without_text_encoders=True)
-    weights = load_entry_text_encoders("m", entry, catalog, "cpu")
-    assert (apart.sha256, weights.sha256) == (whole.sha256, apart.text_weights_sha256)
+    weights = {part: load_entry_text_encoder("m", part, entry, catalog, "cpu") for part in apart.apart}
+    assert apart.sha256 == whole.sha256
+    assert {part: one.sha256 for part, one in weights.items()} == {
+        part: one.sha256 for part, one in apart.apart.items()
+    }
     assert apart.weight_bytes + apart.apart_bytes == whole.weight_bytes
     estimate = estimate_bytes(str(folder), "float32", without="text_encoder")
     assert abs(estimate - apart.weight_bytes) < 0.01 * apart.weight_bytes

@@ -33,6 +33,9 @@ from workers.runtime.model_cache import ModelCache
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
+#: Which steps a ControlNet guides: schedulers of several steps carry what it did over to those after it.
+PARTS: dict[str, dict[str, float]] = {"all": {}, "middle": {"guidance_start": 0.2, "guidance_end": 0.7}}
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -129,7 +132,10 @@ class TransformerWorld:
 
     @contextmanager
     def models(self, spec: JobSpec) -> Iterator[tuple[Any, list[Any]]]:
-        """The pipeline of a job's model, and its ControlNets as diffusers has them; one thread."""
+        """The pipeline of a job's model, and its ControlNets as diffusers has them; one thread.
+
+        Nothing is loaded meanwhile: that may change torch's default type, which pipelines use.
+        """
         torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
         with self.worker.models.use(spec.model) as model:
             control_nets = []
@@ -137,7 +143,8 @@ class TransformerWorld:
                 with self.worker.controlnets.use(one.name) as controlnet:
                     control_nets.append(controlnet.model)
             pipe: Any = vars(model)["pipe"]  # of every transformer
-            yield pipe, control_nets
+            with self.worker.models.memory.one_load_at_a_time():
+                yield pipe, control_nets
 
 
 @contextmanager

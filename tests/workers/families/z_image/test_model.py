@@ -5,8 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+from shared.catalog.schedulers import schedulers_of
+from shared.families.z_image import Z_IMAGE
 from tests.workers.families.dtypes import in_turn
+from tests.workers.families.transformer.recorded_steps import recording
 from tests.workers.families.z_image.world import KINDS, World
+from tests.workers.unet.jobs import run
 from workers.families.z_image.conditioning import as_chat, encode_caption
 from workers.unet.cfg_parallel.policy import may_split
 
@@ -101,5 +105,23 @@ def test_the_words_that_are_not_read_are_told(world: World) -> None:
 
 def test_a_job_is_not_split_over_two_workers_nor_batched_with_others(world: World) -> None:
     # Its rows are padded to the longest caption, and masked
+    bounded = world.spec(lora_loading={"mode": "bounded"}, latent_parallelism="on")
     with world.worker.models.use(world.dtype) as model:
-        assert not may_split(world.spec(lora_loading={"mode": "bounded"}, latent_parallelism="on"), model)
+        assert not may_split(bounded, model)
+    worker, steps = recording(world.worker)
+    guided = bounded.model_copy(update={"controlnets": [world.controlnet("2.1")]})
+    assert run(worker, guided).status == "succeeded"
+    assert steps.batch_keys == [""] * 4
+
+
+#: All but LCM's, whose noise a seed decides here, and the global generator in diffusers.
+JUDGED = [name for name in schedulers_of(Z_IMAGE) if name != "flow_match_lcm"]
+
+
+@pytest.mark.parametrize("kind", [None, "2.1"])
+@pytest.mark.parametrize("scheduler", JUDGED)
+def test_every_scheduler_makes_what_it_makes_in_diffusers(
+    world: World, scheduler: str, kind: str | None
+) -> None:
+    wanted = world.spec(scheduler=scheduler, controlnets=[world.controlnet(kind)] if kind else [])
+    assert world.ours(wanted).equals(world.theirs(wanted))

@@ -13,7 +13,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, ZImageControlNetModel
+from diffusers import ZImageControlNetModel
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -23,6 +23,7 @@ from shared.families.z_image import Z_IMAGE
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
 from shared.settings import Settings
+from tests.diffusers_peer import make_scheduler
 from tests.workers.conftest import worker_maker
 from tests.workers.families.dtypes import DTYPES
 from tests.workers.unet.jobs import control, run, store_image
@@ -135,7 +136,7 @@ class World:
         with self.worker.models.use(wanted.model) as model:
             model.patcher.restore()
         parts = dict(self.pipe.components)
-        parts["scheduler"] = FlowMatchEulerDiscreteScheduler.from_config(self.pipe.scheduler.config)
+        parts["scheduler"] = make_scheduler(wanted, self.pipe.scheduler.config)
         if loras:
             parts["transformer"] = copy.deepcopy(parts["transformer"])
         mode = "" if wanted.image is None else "Img2Img" if wanted.mask_image is None else "Inpaint"

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from workers.runtime.weights.hash_cache import HashCache
+from workers.runtime.weights.hash_cache import FreshHashes, HashCache
 from workers.runtime.weights.loaded import weights_sha256
 
 OPTIONS = {"dtype": "float32", "variant": None}
@@ -38,7 +38,7 @@ def write_weights(model: Path, value: float) -> None:
     save_file({"weight": torch.full((2, 3), value)}, model / "unet" / "model.safetensors")
 
 
-def load(model: Path, dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
+def load(model: Path, dtype: torch.dtype = torch.float32) -> dict[str, nn.Linear]:
     layer = nn.Linear(3, 2, bias=False)
     layer.load_state_dict(load_file(model / "unet" / "model.safetensors"))
     return {"unet": layer.to(dtype)}
@@ -67,6 +67,26 @@ def test_a_folder_beside_the_source_decides_the_hash_too(
     before = cache.for_load(str(file), str(model), **OPTIONS)(load(model))
     write_weights(model, 2.0)
     assert cache.for_load(str(file), str(model), **OPTIONS)(load(model)) != before
+    assert len(counting.read) == 2
+
+
+def test_text_encoders_of_the_same_shapes_have_hashes_of_their_own(
+    cache: HashCache, counting: CountingHash, model: Path
+) -> None:
+    (first,), (other,) = load(model).values(), load(model).values()
+    with torch.no_grad():
+        other.weight += 1
+    hashes = cache.for_load(str(model), **OPTIONS)
+    found = [hashes.of_text_encoder("text_encoder", first), hashes.of_text_encoder("text_encoder_2", other)]
+    fresh = FreshHashes()
+    # Then each is that of its weights, whatever its part is called, also from memory
+    assert found == [fresh.of_text_encoder("any", first), fresh.of_text_encoder("any", other)]
+    assert found[0] != found[1]
+    again = cache.for_load(str(model), **OPTIONS)
+    assert [
+        again.of_text_encoder("text_encoder", first),
+        again.of_text_encoder("text_encoder_2", other),
+    ] == found
     assert len(counting.read) == 2
 
 

@@ -3,25 +3,29 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from infra.tiny_models.weights import randomize
 from shared.catalog.entries import ModelEntry
 from shared.errors import ModelFailed
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
 from tests.checkpoints import save_checkpoint
 from tests.tiny_models import EMOJI, make_pipeline
+from tests.tiny_transformers import make_flux, make_sd3
 from tests.workers.unet.jobs import pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.devices.selection import find_device
 from workers.families.base import BaseModel
-from workers.families.load_base_model import load_entry, load_entry_text_encoders
+from workers.families.load_base_model import load_entry, load_entry_text_encoder
 from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
+from workers.runtime.weights.loaded import weight_bytes
 from workers.unet.embeddings.key import embeddings_key
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
 from workers.unet.embeddings.text_encoders import TextEncoders
@@ -39,14 +43,14 @@ class Apart:
         self.memory = DeviceMemory(capacity_bytes)
         self.entries, self.catalog = entries, catalog
         self.models: ModelCache[BaseModel] = ModelCache(self._load_model, self.memory)
-        self.text_encoders = TextEncoders(self.memory, self._load_text_encoders)
+        self.text_encoders = TextEncoders(self.memory, self._load_text_encoder)
 
     def _load_model(self, name: str) -> BaseModel:
         return load_entry(name, self.entries[name], self.catalog, "cpu", without_text_encoders=True)
 
-    def _load_text_encoders(self, name: str) -> TextEncoderWeights:
-        self.loads.append(name)
-        return load_entry_text_encoders(name, self.entries[name], self.catalog, "cpu")
+    def _load_text_encoder(self, name: str, part: str) -> TextEncoderWeights:
+        self.loads.append(f"{part} of {name}")
+        return load_entry_text_encoder(name, part, self.entries[name], self.catalog, "cpu")
 
     def text_encoders_loaded(self) -> list[str]:
         """The hashes of those in memory."""
@@ -89,9 +93,9 @@ def test_a_prompt_that_is_known_needs_no_text_encoders(emoji: Apart) -> None:
         encoder.wait_until_stored()
         emoji.memory.models.evict_idle()
         encoder.encode_prompt(model, spec(seed=8), CPU)
-        assert emoji.loads == ["emoji-sd"]
+        assert emoji.loads == ["text_encoder of emoji-sd"]
         encoder.encode_prompt(model, spec(prompt="another"), CPU)
-        assert emoji.loads == ["emoji-sd"] * 2
+        assert emoji.loads == ["text_encoder of emoji-sd"] * 2
 
 
 def test_text_encoders_stay_loaded_until_their_memory_is_needed(emoji: Apart) -> None:
@@ -99,8 +103,8 @@ def test_text_encoders_stay_loaded_until_their_memory_is_needed(emoji: Apart) ->
     with emoji.models.use("emoji-sd") as model:
         for prompt in ("one", "two"):
             encoder.encode_prompt(model, spec(prompt=prompt), CPU)
-        assert emoji.text_encoders_loaded() == [model.text_weights_sha256]
-        assert emoji.loads == ["emoji-sd"]
+        assert emoji.text_encoders_loaded() == [model.apart["text_encoder"].sha256]
+        assert emoji.loads == ["text_encoder of emoji-sd"]
         # When there is only memory for the model that is in use
         emoji.memory.models.capacity_bytes = model.weight_bytes
         encoder.encode_prompt(model, spec(prompt="three"), CPU)
@@ -126,8 +130,64 @@ def test_models_with_the_same_text_encoders_hold_them_once(tmp_path: Path) -> No
             encoder.encode_prompt(model, spec(), CPU)
             encoder.wait_until_stored()
     # Then the two share one load
-    assert apart.loads == ["first", "other"]
+    assert apart.loads == ["text_encoder of first", "text_encoder of other"]
     assert len(apart.text_encoders_loaded()) == 2
+
+
+def flux_with(encoder: Any, tokenizer: Any) -> Any:
+    """A Flux whose second text encoder is this one."""
+    pipe = make_flux()
+    config = {**pipe.transformer.config, "joint_attention_dim": encoder.config.d_model}
+    transformer = randomize(type(pipe.transformer).from_config(config), 0)
+    own = pipe.components | {"text_encoder_2": encoder, "tokenizer_2": tokenizer, "transformer": transformer}
+    return type(pipe)(**own)
+
+
+def test_models_of_two_families_hold_one_t5(tmp_path: Path) -> None:
+    # Given Flux and Stable Diffusion 3 with one T5 between them, and CLIPs of their own
+    sd3 = make_sd3()
+    sd3.save_pretrained(tmp_path / "sd3")
+    flux_with(sd3.text_encoder_3, sd3.tokenizer_3).save_pretrained(tmp_path / "flux")
+    entries = {name: ModelEntry(source=name) for name in ("flux", "sd3")}
+    whole = {
+        name: load_entry(name, entry, tmp_path / "catalog.toml", "cpu") for name, entry in entries.items()
+    }
+    apart = Apart(tmp_path / "catalog.toml", entries)
+    encoder = PromptEncoder(text_encoders=apart.text_encoders, memory_bytes=0)
+    job = spec(scheduler="flow_match_euler", negative_prompt=None)
+    # When both encode prompts, in turn
+    for name in ("flux", "sd3", "flux"):
+        with apart.models.use(name) as model:
+            found, own = encoder.encode_prompt(model, job, CPU), whole[name].encode_prompt(job)
+            encoder.wait_until_stored()
+        for part, tensor in own.tensors.items():
+            assert torch.equal(found.tensors[part], tensor)
+    # Then T5 is loaded once, and takes its memory once
+    assert sorted(apart.loads) == [
+        "text_encoder of flux",
+        "text_encoder of sd3",
+        "text_encoder_2 of flux",
+        "text_encoder_2 of sd3",
+    ]
+    t5_bytes = weight_bytes([sd3.text_encoder_3])
+    assert apart.memory.models.used_bytes() == sum(one.weight_bytes for one in whole.values()) - t5_bytes
+
+
+def test_two_equal_text_encoders_of_one_model_are_loaded_each(tmp_path: Path) -> None:
+    # Given that a LoRA may patch one of them
+    sd3 = make_sd3()
+    sd3.text_encoder_2 = sd3.text_encoder
+    sd3.save_pretrained(tmp_path / "sd3")
+    apart = Apart(tmp_path / "catalog.toml", {"sd3": ModelEntry(source="sd3")})
+    with apart.models.use("sd3") as model, apart.text_encoders.use(model):
+        assert model.apart["text_encoder"].sha256 == model.apart["text_encoder_2"].sha256
+        one, other = (
+            dict(model.parts[part].named_parameters()) for part in ("text_encoder", "text_encoder_2")
+        )
+        assert not {tensor.data_ptr() for tensor in one.values()} & {
+            tensor.data_ptr() for tensor in other.values()
+        }
+    assert len(apart.loads) == 3
 
 
 def test_text_encoders_that_have_changed_are_refused(tmp_path: Path) -> None:
