@@ -34,7 +34,8 @@ def own(services: Services, tmp_path: Path) -> Services:
         {
             "default_model": "m",
             "models": {"m": {"source": "base"}, "inpaint": {"source": "inpaint"}},
-            "controlnets": {name: {"source": name, "model": "m"} for name in CONTROLNETS},
+            "controlnets": {name: {"source": name, "model": "m"} for name in CONTROLNETS}
+            | {"hub": {"source": "hub:org/net", "model": "m"}},
         }
     )
     settings = services.settings.model_copy(update={"catalog": tmp_path / "catalog.toml"})
@@ -98,6 +99,16 @@ def test_a_model_that_was_trained_to_inpaint_needs_a_mask(own: Services, fields:
     assert refused.value.field == "mask_image"
     both = {"image": base64_of(image_file()), "mask_image": base64_of(image_file())}
     assert resolved(request(model="inpaint", **both), own).mask_image
+
+
+@pytest.mark.parametrize("name", ["plain", "hub"])
+def test_a_controlnet_of_a_unet_is_never_shown_the_jobs_image_in_place_of_its_own(
+    own: Services, name: str
+) -> None:
+    fields = {"prompt": "a cat", "image": base64_of(image_file()), "mask_image": base64_of(image_file())}
+    with pytest.raises(InvalidRequest, match=f"ControlNet '{name}' needs an image") as refused:
+        resolved(JobRequest.model_validate({**fields, "controlnets": [{"name": name}]}), own)
+    assert refused.value.field == "controlnets.0.image"
 
 
 def test_a_unions_kind_of_control_is_kept(own: Services) -> None:
