@@ -56,6 +56,11 @@ class Patcher:
         return self._patched or ()
 
     @property
+    def is_pristine(self) -> bool:
+        """Whether the weights are known to be the base's own."""
+        return self._patched == () and not self._contents
+
+    @property
     def pristine_bytes(self) -> int:
         """Memory of the pristine copies, which grows to that of all weights LoRAs have touched."""
         return self.writer.pristine_bytes
@@ -149,6 +154,11 @@ class Patcher:
     def restore(self) -> None:
         """Make the weights the base's own, bit for bit, also after an interrupted patch."""
         self.apply([])
+
+    def distrust_weights(self) -> None:
+        """Others may have written the weights: the next `apply` or `restore` writes all that were patched."""
+        self._patched = None
+        self._contents |= dict.fromkeys(self._contents)
 
     def _check(self, checks: Sequence[tuple[OverflowCheck, Mapping[ParameterKey, PatchedWith]]]) -> None:
         """Read some checks, and forget them. Weights that were written since are another check's."""

@@ -42,6 +42,7 @@ class JobLoras:
         self._check_between_steps = check or context.check
         self._refs = spec.loras
         self._model = model
+        self._patcher = model.patcher  # another one takes its place once text encoders are unloaded
         self._prepared: dict[str, LoraWeights] = {}  # by threads that load them
         self._preparing = threading.Lock()
         self._schedule = LoraSchedule(spec.lora_loading, spec.loras, total_steps)
@@ -108,14 +109,14 @@ class JobLoras:
 
     def _prepare(self, ref: LoraRef, weights: LoraWeights) -> None:
         """Called in the thread that loads a LoRA: the loop has only to write the weights."""
-        self._model.patcher.prepare(weights)
+        self._patcher.prepare(weights)
         with self._preparing:
             self._prepared[ref.name] = weights
             prepared = [
                 (self._prepared[one.name], one.scale) for one in self._refs if one.name in self._prepared
             ]
         if self._context.spec.lora_loading.mode == "bounded" or len(prepared) == len(self._refs):
-            self._model.patcher.prepare_patch(prepared)
+            self._patcher.prepare_patch(prepared)
 
     def _wait_for_patched(self) -> None:
         """Wait for LoRAs that an earlier job has left patched: most likely they are in memory, too."""

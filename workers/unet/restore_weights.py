@@ -15,13 +15,16 @@ log = logging.getLogger(__name__)
 def restore_weights_on_error(worker: UNetWorker, model: BaseModel) -> Iterator[None]:
     """Restore the base weights if the block raises; patches of a job that succeeds stay for the next one.
 
-    On a lost device nothing is restored, nor by a worker that stops: no other job is computed there, and the
-    one at hand shall go to another worker at once. On a full one LoRAs give the memory back that they take
-    beside the weights. Torch's errors are translated.
+    But none stay in a model whose text encoders are loaded apart: they may be unloaded before that. On a lost
+    device nothing is restored, nor by a worker that stops: no other job is computed there, and the one at
+    hand shall go to another worker at once. On a full one LoRAs give the memory back that they take beside
+    the weights. Torch's errors are translated.
     """
     try:
         with worker.device_loss.translate_errors():
             yield
+            if model.apart:
+                model.patcher.restore()
     except (DeviceLost, WorkerStopping):
         raise
     except BaseException as error:

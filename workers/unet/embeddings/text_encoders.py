@@ -68,7 +68,8 @@ class TextEncoders:
     def held_for_loras(self, model: BaseModel, spec: JobSpec) -> Iterator[None]:
         """Within the block the model has its text encoders if a LoRA of the job may train them.
 
-        Nothing of the LoRAs stays in weights that may be unloaded before the next job.
+        Who patches them has restored them at its end (`restore_weights_on_error`). If that has failed, they
+        are loaded anew for whoever needs them next: other models share them, and what they encode.
         """
         if model.has_text_encoders or not spec.loras:
             yield
@@ -76,13 +77,26 @@ class TextEncoders:
         with self.use(model):
             try:
                 yield
-                model.patcher.restore()
-            except DeviceLost:
+            except DeviceLost:  # nothing of it is used again
                 raise
-            except BaseException:  # who runs the job has restored the weights
-                model.renew_patcher()
+            except BaseException:
+                self._end_patches(model)
                 raise
+            self._end_patches(model)
+
+    def _end_patches(self, model: BaseModel) -> None:
+        """What a job's LoRAs have left: pristine copies of weights that may be unloaded, or patches in them.
+
+        A patcher of weights that are not restored is kept, as it alone knows the pristine ones: the job may
+        be generated once more, with text encoders that are loaded anew.
+        """
+        if model.patcher.is_pristine:
             model.renew_patcher()
+            return
+        model.patcher.distrust_weights()
+        log.info("patched text encoders are not kept", extra={"model": model.name})
+        for key in self._keys(model).values():
+            self._memory.models.discard(key)
 
     def _keys(self, model: BaseModel) -> dict[str, tuple[object, str]]:
         """What each text encoder is known by; two of one model are never the same, as LoRAs patch them."""

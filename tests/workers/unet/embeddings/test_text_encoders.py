@@ -17,45 +17,19 @@ from shared.jobs.spec import JobSpec
 from tests.checkpoints import save_checkpoint
 from tests.tiny_models import EMOJI, make_pipeline
 from tests.tiny_transformers import make_flux, make_sd3
+from tests.workers.unet.embeddings.apart import Apart
 from tests.workers.unet.jobs import pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.devices.selection import find_device
 from workers.families.base import BaseModel
-from workers.families.load_base_model import load_entry, load_entry_text_encoder
-from workers.families.text_encoder_weights import TextEncoderWeights
-from workers.runtime.device_memory import DeviceMemory
-from workers.runtime.model_cache import ModelCache
+from workers.families.load_base_model import load_entry
 from workers.runtime.weights.loaded import weight_bytes
 from workers.unet.embeddings.key import embeddings_key
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
-from workers.unet.embeddings.text_encoders import TextEncoders
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
 CPU = find_device("cpu")
-
-
-class Apart:
-    """A catalog's models without their text encoders, which are loaded apart."""
-
-    def __init__(self, catalog: Path, entries: dict[str, ModelEntry], capacity_bytes: int = 1 << 40) -> None:
-        self.loads: list[str] = []
-        self.memory = DeviceMemory(capacity_bytes)
-        self.entries, self.catalog = entries, catalog
-        self.models: ModelCache[BaseModel] = ModelCache(self._load_model, self.memory)
-        self.text_encoders = TextEncoders(self.memory, self._load_text_encoder)
-
-    def _load_model(self, name: str) -> BaseModel:
-        return load_entry(name, self.entries[name], self.catalog, "cpu", without_text_encoders=True)
-
-    def _load_text_encoder(self, name: str, part: str) -> TextEncoderWeights:
-        self.loads.append(f"{part} of {name}")
-        return load_entry_text_encoder(name, part, self.entries[name], self.catalog, "cpu")
-
-    def text_encoders_loaded(self) -> list[str]:
-        """The hashes of those in memory."""
-        items = self.memory.models.items()
-        return [sha256 for (owner, sha256), _ in items if owner is self.text_encoders]
 
 
 @pytest.fixture
