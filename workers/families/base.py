@@ -11,7 +11,7 @@ w/f)`` of a UNet, packed tokens ``(n, h*w/f², c)`` of others.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -349,16 +349,16 @@ class ModelSource:
     dtype: torch.dtype
     device: str
     options: LoadOptions
-    without_text_encoders: bool = False  # their weights are loaded by `Family.load_text_encoder`
     #: Call it with the parts before they move to the device: then they need not be read from there.
     hash_weights: LoadHashes | FreshHashes = field(default_factory=FreshHashes)
+    #: Of a model that is loaded without the weights of its text encoders (`Family.load_text_encoder` loads
+    #: them): called before they are read all the same. ``None``: they are loaded with it.
+    make_room: Callable[[], object] | None = None
 
-    def describe_apart(self, encoders: Mapping[str, nn.Module]) -> dict[str, ApartEncoder]:
-        """What the model is loaded without, before its weights are dropped."""
-        return {
-            part: ApartEncoder(self.hash_weights.of_text_encoder(part, encoder), weight_bytes([encoder]))
-            for part, encoder in encoders.items()
-        }
+    @property
+    def without_text_encoders(self) -> bool:
+        """Whether the model is loaded without the weights of its text encoders."""
+        return self.make_room is not None
 
 
 class Family(Protocol):

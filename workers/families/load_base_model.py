@@ -33,15 +33,23 @@ def load_entry(
     hashes: HashCache | None = None,
     *,
     without_text_encoders: bool = False,
+    make_room: Callable[[], object] = lambda: None,
 ) -> BaseModel:
     """Load a model as the catalog at ``catalog`` says; raises `ModelFailed`.
 
     Its weights are hashed unless ``hashes`` knows them. ``without_text_encoders``: see
-    `load_entry_text_encoder`.
+    `load_entry_text_encoder`; ``make_room`` is called before they are read all the same, to be hashed.
     """
     source, options = _located(entry, catalog)
     return load_model(
-        name, source, entry.dtype, device, options, hashes, without_text_encoders=without_text_encoders
+        name,
+        source,
+        entry.dtype,
+        device,
+        options,
+        hashes,
+        without_text_encoders=without_text_encoders,
+        make_room=make_room,
     )
 
 
@@ -73,6 +81,7 @@ def load_model(
     hashes: HashCache | None = None,
     *,
     without_text_encoders: bool = False,
+    make_room: Callable[[], object] = lambda: None,
 ) -> BaseModel:
     """Load a model from a diffusers folder, a single file or a hub id; raises `ModelFailed`.
 
@@ -81,7 +90,8 @@ def load_model(
 
     def load(facts: FamilyFacts, wanted: ModelSource) -> BaseModel:
         apart = without_text_encoders and bool(facts.tokenizers)
-        return family(facts.name).load_model(dataclasses.replace(wanted, without_text_encoders=apart))
+        own = dataclasses.replace(wanted, make_room=make_room if apart else None)
+        return family(facts.name).load_model(own)
 
     return _load(name, source, dtype, device, options or LoadOptions(), hashes, load)
 

@@ -113,6 +113,11 @@ class DeviceMemory:
             self.has_given_up_load = True
             raise
 
+    def make_room(self, size_bytes: int) -> None:
+        """Evict idle models for what a load takes while it lasts, until so many bytes fit or none is idle."""
+        if not self.models.make_room(size_bytes):
+            self.release_others()
+
     def _count_waiting(self, change: int) -> None:
         with self._counting:
             self._waiting_loads += change

@@ -107,6 +107,17 @@ class PinnedLRU(Generic[K, V]):
 
             return try_reserve() or (wait_s > 0 and self._changed.wait_for(try_reserve, wait_s))
 
+    def make_room(self, size_bytes: int) -> bool:
+        """Evict idle values until ``size_bytes`` fit, which nothing reserves; if they cannot, all of them.
+
+        Returns whether they fit.
+        """
+        with self._changed:
+            fits = self._evict(self._used_bytes() + size_bytes - self.capacity_bytes) is not None
+            if not fits:
+                self.evict_idle()
+            return fits
+
     def discard(self, key: K) -> None:
         """Forget a value, also one in use: the next use loads it anew."""
         with self._changed:

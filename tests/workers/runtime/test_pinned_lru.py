@@ -49,6 +49,22 @@ def test_a_value_that_can_never_fit_makes_all_idle_ones_go_with_overcommit() -> 
     assert cache.keys() == []
 
 
+def test_room_is_made_by_as_many_idle_values_as_it_takes() -> None:
+    cache = make_cache()
+    for key in "abc":
+        with cache.use(key, lambda: [0] * 3):
+            pass
+    with cache.use_cached("c"):
+        assert cache.make_room(1)
+        assert cache.keys() == ["a", "b", "c"]
+        assert cache.make_room(2)
+        assert cache.keys() == ["b", "c"]
+        # For more than all idle ones hold, all of them go
+        assert not cache.make_room(8)
+        assert cache.keys() == ["c"]
+    assert cache.used_bytes() == 3
+
+
 def test_a_reservation_that_fails_evicts_nothing() -> None:
     cache = make_cache()
 

@@ -11,12 +11,18 @@ import torch
 import transformers
 from torch import nn
 
-from shared.catalog.entries import SINGLE_FILE, LoadOptions
+from shared.catalog.entries import SINGLE_FILE
 from shared.families.base import Config
 from shared.families.transformer import TransformerFacts
 from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource, hash_controlnet
-from workers.families.text_encoder_weights import TextEncoderWeights, drop_weights
+from workers.families.text_encoder_weights import (
+    ModelHashes,
+    TextEncoderWeights,
+    build_on_meta,
+    find_hashes,
+    hash_model,
+)
 from workers.families.transformer.controlnet import TransformerControlNet
 from workers.families.transformer.model import LoadedWeights, TransformerModel, modules_of
 from workers.families.transformer.single_file import load_single_file, load_weights, read_parts
@@ -50,29 +56,37 @@ class TransformerFamily(ABC):
     def load_model(self, source: ModelSource) -> TransformerModel:
         """See `Family`."""
         pipe = self._load_pipeline(source)
+        hashes: ModelHashes | None = None
+        if source.make_room is not None:
+            parts = modules_of(pipe, self.facts)
+            hashes = find_hashes(source.hash_weights, parts, self.facts.tokenizers)
+            if hashes is None:
+                source.make_room()
+                pipe.register_modules(**_load_text_encoders(source, self._text_parts(source)))
         parts = modules_of(pipe, self.facts)
         self._check(pipe, parts)
         for part in parts.values():
             part.eval().requires_grad_(False)
-        sha256 = source.hash_weights(parts)  # from the host's memory
-        encoders = {part: module for part, module in parts.items() if part in self.facts.tokenizers}
-        text_sha256 = source.hash_weights(encoders)
-        apart = source.describe_apart(encoders) if source.without_text_encoders else {}
-        drop_weights({part: encoders[part] for part in apart})
+        hashes = hashes or hash_model(
+            source.hash_weights,
+            parts,
+            self.facts.tokenizers,
+            without_text_encoders=source.without_text_encoders,
+        )
         pipe.to(source.device)
         if source.options.vae_slicing:
             pipe.vae.enable_slicing()
         if source.options.vae_tiling:
             pipe.vae.enable_tiling()
-        loaded = LoadedWeights(source.options.switches, sha256, text_sha256)
+        loaded = LoadedWeights(source.options.switches, hashes.sha256, hashes.text_sha256)
         model = self.make_model(source, pipe, loaded)
         if source.without_text_encoders:
-            model.load_apart(apart)
+            model.load_apart(hashes.apart)
         return model
 
     def load_text_encoder(self, source: ModelSource, part: str) -> TextEncoderWeights:
         """See `Family`."""
-        encoder = _load_text_encoders(_folder(source), [part], source.dtype, source.options)[part]
+        encoder = _load_text_encoders(source, [part])[part]
         if weight := find_non_finite({part: encoder}):
             raise Unloadable(f"{weight} holds a NaN or an infinity")
         sha256 = source.hash_weights.of_text_encoder(part, encoder)  # from the host's memory
@@ -101,11 +115,18 @@ class TransformerFamily(ABC):
             return load_single_file(kind, source.path, source.config, source.dtype)
         return kind.from_pretrained(source.path, dtype=source.dtype, **source.revision, **of_folder)
 
+    def _text_parts(self, source: ModelSource) -> list[str]:
+        parts = self.facts.parts_of(read_json(Path(_folder(source)), "model_index.json"))
+        return [part for part in parts if part in self.facts.tokenizers]
+
     def _load_pipeline(self, source: ModelSource) -> Any:
-        folder, options = _folder(source), source.options
-        parts = self.facts.parts_of(read_json(Path(folder), "model_index.json"))
-        wanted = [part for part in parts if part in self.facts.tokenizers]
-        encoders = _load_text_encoders(folder, wanted, source.dtype, options)
+        """The pipeline, with text encoders on meta if the model is loaded without them."""
+        folder, options, wanted = _folder(source), source.options, self._text_parts(source)
+        if source.without_text_encoders:
+            kinds = {part: _class_of(transformers, folder, part) for part in wanted}
+            encoders = {part: build_on_meta(kinds[part], folder, part, source.dtype) for part in wanted}
+        else:
+            encoders = _load_text_encoders(source, wanted)
         weights = {"dtype": source.dtype, "variant": options.variant, "use_safetensors": True}
         modules = {}
         in_file = read_parts(source.path, self.facts) if source.path.endswith(SINGLE_FILE) else {}
@@ -165,18 +186,16 @@ def _folder(source: ModelSource) -> str:
     return source.options.config
 
 
-def _load_text_encoders(
-    folder: str, parts: Iterable[str], dtype: torch.dtype, options: LoadOptions
-) -> dict[str, Any]:
+def _load_text_encoders(source: ModelSource, parts: Iterable[str]) -> dict[str, Any]:
     """Text encoders of a folder: transformers makes up weights that are missing, and only logs it."""
-    encoders = {}
+    encoders, folder, variant = {}, _folder(source), source.options.variant
     for part in parts:
-        own = has_files(Path(folder, part), "model", options.variant)
+        own = has_files(Path(folder, part), "model", variant)
         encoders[part], loading = _class_of(transformers, folder, part).from_pretrained(
             folder,
             subfolder=part,
-            dtype=dtype,
-            variant=options.variant if own else None,
+            dtype=source.dtype,
+            variant=variant if own else None,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # they are refused below, by their names
             output_loading_info=True,

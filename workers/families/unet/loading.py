@@ -24,7 +24,13 @@ from shared.families.registry import family_of_pipeline
 from shared.families.unet import SDXL, UNetFacts
 from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource, hash_controlnet
-from workers.families.text_encoder_weights import TextEncoderWeights, drop_weights
+from workers.families.text_encoder_weights import (
+    ModelHashes,
+    TextEncoderWeights,
+    build_on_meta,
+    find_hashes,
+    hash_model,
+)
 from workers.families.unet.controlnet import UNetControlNet
 from workers.families.unet.controlnet_union import UNetControlNetUnion
 from workers.families.unet.model import UNetModel
@@ -56,31 +62,42 @@ class UNetFamily:
 
     def load_model(self, source: ModelSource) -> UNetModel:
         """See `Family`."""
-        pipe = _load_pipeline(source.path, source.dtype, source.options)
-        _check(pipe)
+        options, is_file = source.options, source.path.endswith(SINGLE_FILE)
+        make_room = source.make_room
+        if is_file and make_room is not None:
+            make_room()  # all of it is read
+            make_room = None
+        pipe = _load_pipeline(source.path, source.dtype, options, on_meta=make_room is not None)
+        hashes: ModelHashes | None = None
         is_xl = isinstance(pipe, StableDiffusionXLPipeline)
-        options = source.options
         if options.vae_dtype is not None:
             pipe.vae.to(getattr(torch, options.vae_dtype))
         elif is_xl and source.dtype == torch.float16 and pipe.vae.config.force_upcast:
             pipe.vae.to(torch.float32)  # it overflows in float16; diffusers does this for each image
+        if make_room is not None:
+            hashes = find_hashes(source.hash_weights, _modules(pipe), self.facts.tokenizers)
+            if hashes is None:
+                make_room()
+                pipe.register_modules(**_load_text_encoders(source.path, source.dtype, options))
+        _check(pipe)
         parts = _modules(pipe)
         for part in parts.values():
             part.eval().requires_grad_(False)
-        sha256 = source.hash_weights(parts)  # from the host's memory
-        encoders = {part: module for part, module in parts.items() if part in self.facts.tokenizers}
-        text_sha256 = source.hash_weights(encoders)
-        apart = source.describe_apart(encoders) if source.without_text_encoders else {}
-        drop_weights({part: encoders[part] for part in apart})
+        hashes = hashes or hash_model(
+            source.hash_weights,
+            parts,
+            self.facts.tokenizers,
+            without_text_encoders=source.without_text_encoders,
+        )
         pipe.to(source.device)
         for part in (pipe.unet, pipe.vae):
             part.to(memory_format=_MEMORY_FORMATS[options.memory_format])
         cache_projections(pipe.unet)
         _switch_on(pipe, options)
-        model = unet_model(source.name, pipe, options.switches, sha256, text_sha256)
+        model = unet_model(source.name, pipe, options.switches, hashes.sha256, hashes.text_sha256)
         model.memory_format = options.memory_format
         if source.without_text_encoders:
-            model.load_apart(apart)
+            model.load_apart(hashes.apart)
         return model
 
     def load_text_encoder(self, source: ModelSource, part: str) -> TextEncoderWeights:
@@ -147,7 +164,8 @@ def _switch_on(pipe: Any, options: LoadOptions) -> None:
         pipe.vae.enable_tiling()
 
 
-def _load_pipeline(path: str, dtype: torch.dtype, options: LoadOptions) -> Any:
+def _load_pipeline(path: str, dtype: torch.dtype, options: LoadOptions, *, on_meta: bool = False) -> Any:
+    """``on_meta``: without the weights of text encoders, see `build_on_meta`."""
     if path.endswith(SINGLE_FILE):
         kind = _read_kind(options.config) if options.config else _kind_of_file(path)
         own = {"config": options.config, "local_files_only": True} if options.config else {}
@@ -156,7 +174,11 @@ def _load_pipeline(path: str, dtype: torch.dtype, options: LoadOptions) -> Any:
         except NotImplementedError:  # diffusers moves weights that were not in the file
             raise Unloadable(f"{_cut_part(path, own)} lacks some of its weights") from None
     kind = _read_kind(path)
-    encoders = _load_text_encoders(path, dtype, options)
+    if on_meta:
+        kinds = _text_encoder_classes(path)
+        encoders = {part: build_on_meta(kind, path, part, dtype) for part, kind in kinds.items()}
+    else:
+        encoders = _load_text_encoders(path, dtype, options)
     weights = {"dtype": dtype, "variant": options.variant, "use_safetensors": True}
     try:
         return kind.from_pretrained(path, **weights, **encoders, **_UNUSED[kind])
@@ -192,13 +214,11 @@ def _load_text_encoders(
 ) -> dict[str, Any]:
     """The text encoders of a folder: transformers makes up weights that are missing, and only logs it."""
     encoders = {}
-    for part, (library, kind) in _read_index(path).items():
-        if not part.startswith("text_encoder") or only not in (None, part):
+    for part, kind in _text_encoder_classes(path).items():
+        if only not in (None, part):
             continue
-        if library != "transformers":
-            raise Unloadable(f"its {part} is a {library}.{kind}: that is not served")
         own = has_files(Path(path, part), "model", options.variant)
-        encoders[part], loading = getattr(transformers, kind).from_pretrained(
+        encoders[part], loading = kind.from_pretrained(
             path,
             subfolder=part,
             dtype=dtype,
@@ -210,6 +230,16 @@ def _load_text_encoders(
         if lacking := sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])}):
             raise Unloadable(_lacks(part, lacking))
     return encoders
+
+
+def _text_encoder_classes(path: str) -> dict[str, Any]:
+    classes = {}
+    for part, (library, kind) in _read_index(path).items():
+        if part.startswith("text_encoder"):
+            if library != "transformers":
+                raise Unloadable(f"its {part} is a {library}.{kind}: that is not served")
+            classes[part] = getattr(transformers, kind)
+    return classes
 
 
 def _lacks(part: str, names: list[str]) -> str:

@@ -54,17 +54,28 @@ class HashCache:
         self, modules: Mapping[str, nn.Module], files: Mapping[str, Any], options: Mapping[str, Any]
     ) -> str:
         """The hash of modules that these files have become, computed if it is not known."""
-        path = self._folder / f"{_key(files, options, modules)}.json"
-        known = _read(path)
-        if known and known["files"] == files:
-            return str(known["sha256"])
+        if (known := self.known(modules, files, options)) is not None:
+            return known
         sha256 = self.compute(modules)
-        self._remember(path, {"format": FORMAT, "files": files, "sha256": sha256})
+        entry = {"format": FORMAT, "files": files, "sha256": sha256}
+        self._remember(self._path(modules, files, options), entry)
         return sha256
+
+    def known(
+        self, modules: Mapping[str, nn.Module], files: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> str | None:
+        """As `find`, of modules that may have no memory; ``None`` if it would have to be computed."""
+        entry = _read(self._path(modules, files, options))
+        return str(entry["sha256"]) if entry and entry["files"] == files else None
 
     def compute(self, modules: Mapping[str, nn.Module]) -> str:
         """The hash of modules, which nothing is known of."""
         return self._hash_weights(modules)
+
+    def _path(
+        self, modules: Mapping[str, nn.Module], files: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Path:
+        return self._folder / f"{_key(files, options, modules)}.json"
 
     def _remember(self, path: Path, entry: Mapping[str, Any]) -> None:
         """Write an entry, and drop those whose files have changed or are gone."""
@@ -96,13 +107,32 @@ class LoadHashes:
     def of_text_encoder(self, part: str, encoder: nn.Module) -> str:
         """The hash of a text encoder, equal for all models that have the same: families number theirs
         otherwise. ``part`` tells those of one model apart that have the same shapes."""
-        return self._find(_unnumbered(encoder), {**self._options, "part": part})
+        return self._find(_unnumbered(encoder), self._of_part(part))
+
+    def known(self, modules: Mapping[str, nn.Module]) -> str | None:
+        """The hash of modules that may have no memory, from their names, types and shapes; ``None`` if nobody
+        has computed it."""
+        return self._find_known(modules, self._options)
+
+    def known_text_encoder(self, part: str, encoder: nn.Module) -> str | None:
+        """`of_text_encoder`, as `known`."""
+        return self._find_known(_unnumbered(encoder), self._of_part(part))
+
+    def _of_part(self, part: str) -> dict[str, Any]:
+        return {**self._options, "part": part}
 
     def _find(self, modules: Mapping[str, nn.Module], options: Mapping[str, Any]) -> str:
+        files = self._unchanged_files()
+        return self._cache.find(modules, files, options) if files else self._cache.compute(modules)
+
+    def _find_known(self, modules: Mapping[str, nn.Module], options: Mapping[str, Any]) -> str | None:
+        files = self._unchanged_files()
+        return self._cache.known(modules, files, options) if files else None
+
+    def _unchanged_files(self) -> dict[str, list[int]]:
+        """None if they have changed since the load began: what was read is not known."""
         files = _describe_files(self._sources)
-        if not files or (self._before and files != self._before):  # changed: what was read is not known
-            return self._cache.compute(modules)
-        return self._cache.find(modules, files, options)
+        return {} if self._before and files != self._before else files
 
 
 class FreshHashes:
@@ -115,6 +145,14 @@ class FreshHashes:
     def of_text_encoder(self, part: str, encoder: nn.Module) -> str:
         """See `LoadHashes`."""
         return weights_sha256(_unnumbered(encoder))
+
+    def known(self, modules: Mapping[str, nn.Module]) -> str | None:
+        """See `LoadHashes`."""
+        return None
+
+    def known_text_encoder(self, part: str, encoder: nn.Module) -> str | None:
+        """See `LoadHashes`."""
+        return None
 
 
 def _unnumbered(encoder: nn.Module) -> dict[str, nn.Module]:

@@ -114,6 +114,11 @@ def _model_cache(
 ) -> ModelCache[BaseModel]:
     hashes = HashCache(settings.home / HASH_FOLDER)
 
+    def make_room(name: str) -> None:
+        """For text encoders that are only read to be hashed: they are read into the host's memory."""
+        if not memory.device.has_own_memory:
+            memory.make_room(sizes.apart_bytes(name))
+
     def load(name: str) -> BaseModel:
         model = load_entry(
             name,
@@ -122,6 +127,7 @@ def _model_cache(
             settings.device,
             hashes,
             without_text_encoders=sizes.is_apart(name),
+            make_room=partial(make_room, name),
         )
         if why := engine_problem(model.facts, catalog.models[name].engine):
             raise ModelFailed(f"model {name!r}: {why}")

@@ -22,6 +22,10 @@ class ModelSizes:
         """Of what is loaded as the model; 0 where that cannot be seen from its files."""
         return self._estimate_bytes(name, without="text_encoder" if self.is_apart(name) else None)
 
+    def apart_bytes(self, name: str) -> int:
+        """Of the text encoders that a model is loaded without; 0 where that cannot be seen from its files."""
+        return self._estimate_bytes(name) - self.estimate_bytes(name)
+
     def _estimate_bytes(self, name: str, without: str | None = None) -> int:
         entry = self._catalog.models[name]
         catalog = self._settings.catalog

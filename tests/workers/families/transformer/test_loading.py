@@ -27,6 +27,7 @@ from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet
 from workers.families.load_base_model import load_entry, load_entry_text_encoder, load_model
 from workers.families.load_controlnet import load_controlnet
+from workers.runtime.weights.hash_cache import HashCache
 from workers.runtime.weights.source import estimate_bytes
 
 MAKERS: dict[str, Callable[[], Any]] = {
@@ -208,6 +209,37 @@ def test_text_encoders_that_are_loaded_apart_encode_the_same_bits(folder: Path) 
     job = spec(scheduler="flow_match_euler", negative_prompt="a house", guidance_scale=3.0)
     with apart.with_text_encoders(weights):
         encoded = apart.encode_texts(job)
+    own = whole.encode_texts(job)
+    assert own.keys() == encoded.keys()
+    assert all(torch.equal(encoded[name], tensor) for name, tensor in own.items())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_text_encoders_are_read_with_a_model_only_until_their_hashes_are_known(
+    folder: Path, tmp_path: Path, dtype: str
+) -> None:
+    # Given a model that is loaded twice without its text encoders
+    entry, catalog = ModelEntry(source=str(folder), dtype=dtype), folder.parent / "catalog.toml"
+    hashes, reads = HashCache(tmp_path), []
+
+    def load_apart() -> BaseModel:
+        own = {"without_text_encoders": True, "make_room": lambda: reads.append(dtype)}
+        return load_entry("m", entry, catalog, "cpu", hashes, **own)
+
+    first, again = load_apart(), load_apart()
+    # Then the second one knows of them what the first one has read
+    assert len(reads) == 1
+    assert (again.sha256, again.apart) == (first.sha256, first.apart)
+    assert again.weight_bytes == first.weight_bytes
+    # And encodes what a whole one does
+    whole = load_entry("m", entry, catalog, "cpu", hashes)
+    assert again.text_encoders_sha256 == whole.text_encoders_sha256
+    weights = {
+        part: load_entry_text_encoder("m", part, entry, catalog, "cpu", hashes) for part in again.apart
+    }
+    job = spec(scheduler="flow_match_euler", negative_prompt="a house", guidance_scale=3.0)
+    with again.with_text_encoders(weights):
+        encoded = again.encode_texts(job)
     own = whole.encode_texts(job)
     assert own.keys() == encoded.keys()
     assert all(torch.equal(encoded[name], tensor) for name, tensor in own.items())

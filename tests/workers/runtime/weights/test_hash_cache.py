@@ -90,6 +90,29 @@ def test_text_encoders_of_the_same_shapes_have_hashes_of_their_own(
     assert len(counting.read) == 2
 
 
+def test_what_is_known_is_found_for_modules_without_memory(
+    cache: HashCache, counting: CountingHash, model: Path
+) -> None:
+    with torch.device("meta"):
+        modules = {"unet": nn.Linear(3, 2, bias=False)}
+    (layer,) = modules.values()
+    hashes = cache.for_load(str(model), **OPTIONS)
+    # Given nothing, nothing is known; nor is a text encoder, once its model is
+    assert (hashes.known(modules), hashes.known_text_encoder("unet", layer)) == (None, None)
+    loaded = load(model)
+    found = hashes(loaded)
+    assert (hashes.known(modules), hashes.known_text_encoder("unet", layer)) == (found, None)
+    own = hashes.of_text_encoder("unet", loaded["unet"])
+    assert hashes.known_text_encoder("unet", layer) == own
+    # And of a type or of files that have changed nothing is
+    assert hashes.known({"unet": layer.half()}) is None
+    write_weights(model, 2.0)
+    assert hashes.known({"unet": layer.float()}) is None
+    assert cache.for_load(str(model), **OPTIONS).known(modules) is None
+    assert FreshHashes().known(modules) is None
+    assert len(counting.read) == 2
+
+
 def test_the_second_load_reads_no_weight_and_gives_the_same_hash(
     cache: HashCache, counting: CountingHash, model: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from tests.workers.unet.specs import spec
 from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 from workers.families.load_base_model import load_entry
+from workers.runtime.weights.hash_cache import HashCache
 from workers.runtime.weights.loaded import weight_bytes
 from workers.unet.embeddings.key import embeddings_key
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
@@ -58,6 +59,30 @@ def test_a_model_without_its_text_encoders_encodes_the_same_bits(tmp_path: Path,
             assert torch.equal(found.tensors[part], tensor)
         assert not model.has_text_encoders
         assert apart.memory.models.used_bytes() == whole.weight_bytes
+
+
+@pytest.mark.parametrize("name", ["sd1", "sdxl", "sd1.safetensors"])
+def test_a_folders_text_encoders_are_read_with_a_model_only_until_their_hashes_are_known(
+    tmp_path: Path, name: str
+) -> None:
+    layout = name.removesuffix(".safetensors")
+    pipe, reads = make_pipeline(layout), []
+    pipe.save_pretrained(tmp_path / layout)
+    entry = ModelEntry(source=layout)
+    if name != layout:
+        save_checkpoint(pipe, tmp_path / name)
+        entry = ModelEntry(source=name, config=layout)
+    catalog, hashes = tmp_path / "catalog.toml", HashCache(tmp_path / "hashes")
+    own: dict[str, Any] = {"without_text_encoders": True, "make_room": lambda: reads.append(name)}
+    first, again = (load_entry("m", entry, catalog, "cpu", hashes, **own) for _ in range(2))
+    # Then a single file is read as a whole each time
+    assert len(reads) == (1 if name == layout else 2)
+    assert (again.sha256, again.apart, key_of(again)) == (first.sha256, first.apart, key_of(first))
+    apart = Apart(catalog, {"m": entry})
+    found = PromptEncoder(text_encoders=apart.text_encoders).encode_prompt(again, spec(), CPU)
+    whole = load_entry("m", entry, catalog, "cpu").encode_prompt(spec())
+    for part, tensor in whole.tensors.items():
+        assert torch.equal(found.tensors[part], tensor)
 
 
 def test_a_prompt_that_is_known_needs_no_text_encoders(emoji: Apart) -> None:

@@ -39,6 +39,28 @@ def test_text_encoders_are_loaded_with_their_model_where_both_fit(servers: Setti
     assert apart.models.memory.models.used_bytes() == whole_bytes
 
 
+def test_idle_models_are_unloaded_for_text_encoders_that_are_only_read_to_be_hashed(
+    servers: Settings, tmp_path: Path
+) -> None:
+    # Given two models, and memory for both, but not for the text encoders of one as well
+    make_flux().save_pretrained(tmp_path / "first")
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    catalog = tmp_path / "catalog.toml"
+    catalog.write_text(
+        'default_model = "first"\n[models.first]\nsource = "first"\nscheduler = "flow_match_euler"\n'
+        '[models.second]\nsource = "second"\nscheduler = "flow_match_euler"\n'
+    )
+    models = build(servers, catalog=catalog, text_encoders="apart", home=tmp_path / "home").models
+    with models.use("first") as first:
+        models.memory.models.capacity_bytes = 2 * first.weight_bytes + first.apart_bytes // 2
+    # When the second one is loaded, its text encoders have room, too
+    with models.use("second"):
+        assert models.names() == ["second"]
+    # And the first one's, whose hashes are known, need none
+    with models.use("first"):
+        assert models.names() == ["first", "second"]
+
+
 def test_a_transformer_in_a_single_file_is_sized_with_its_other_parts(
     servers: Settings, tmp_path: Path
 ) -> None:
