@@ -47,6 +47,7 @@ SEVERAL_MODULES = {
     "tests/test_node_scripts.py",
     "tests/test_packaging.py",
     "tests/test_wording.py",
+    "tests/workers/families/flux/test_local_controlnets.py",
     "tests/workers/families/flux/test_lora_conversion.py",
     "tests/workers/families/flux/test_split.py",
     "tests/workers/families/transformer/test_late_loras.py",

@@ -35,6 +35,8 @@ class ControlNet(ABC):
 
     #: What runs its stages: set once, when it is loaded.
     engines = Engines()
+    #: Whether each residual is computed when it is asked for: then those that are not yet take no memory.
+    is_on_demand = False
     #: Of its convolutions: set once, too.
     memory_format: MemoryFormat = "contiguous"
 

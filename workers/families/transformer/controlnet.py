@@ -37,6 +37,8 @@ class ControlNetInputs(NamedTuple):
 class TransformerControlNet(ControlNet):
     """See `ControlNet`; it computes only the residuals that its base model reads."""
 
+    is_on_demand = True
+
     def __init__(
         self, name: str, model: nn.Module, facts: FamilyFacts, base: Config, sha256: str | None = None
     ) -> None:

@@ -5,7 +5,7 @@ they are computed.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -58,10 +58,11 @@ class LocalControlNets:
         x: Tensor,
         inputs: Mapping[str, Tensor],
         image: Tensor,
-    ) -> list[tuple[StepResponse, Tensor]]:
+    ) -> Generator[tuple[StepResponse, Tensor]]:
         """All residuals of one part of a step, as a ControlNet worker would send them; see `ControlNet`.
 
-        ``x`` and ``inputs`` are on the device, and so are the residuals.
+        ``x`` and ``inputs`` are on the device, and so are the residuals. The ControlNet stays loaded until
+        the generator ends or is closed.
         """
         start = time.time()
         with self._controlnets.use(part.controlnet) as loaded:
@@ -80,18 +81,15 @@ class LocalControlNets:
             # Made on the device: copied there, it would wait for the encoder. Its type is named: the default
             # is another while a library makes a model of half precision, in whatever thread.
             t = torch.full((x.shape[0],), request.t, dtype=torch.float32, device=self._device.torch_device)
-            forward = controlnet.forward(x, t, prepared, embedded, part.control_mode, engine)
-            residuals = [
-                (index, controlnet.scale(residual, index, part.scale, guess_mode=request.guess_mode))
-                for index, residual in forward
-            ]
-        response = StepResponse(
-            index=0,
-            positions=[part.position],
-            retry=0,
-            start_s=start,
-            end_s=time.time(),
-            worker=self._worker,
-            used={part.position: controlnet.used_with(engine)},
-        )
-        return [(response.model_copy(update={"index": index}), residual) for index, residual in residuals]
+            response = StepResponse(
+                index=0,
+                positions=[part.position],
+                retry=0,
+                start_s=start,
+                end_s=start,
+                worker=self._worker,
+                used={part.position: controlnet.used_with(engine)},
+            )
+            for index, residual in controlnet.forward(x, t, prepared, embedded, part.control_mode, engine):
+                scaled = controlnet.scale(residual, index, part.scale, guess_mode=request.guess_mode)
+                yield response.model_copy(update={"index": index, "end_s": time.time()}), scaled

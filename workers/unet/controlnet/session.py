@@ -1,6 +1,6 @@
 """What the steps of one attempt share: published inputs, ControlNets held here, and what has served them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -29,6 +29,7 @@ class ControlNetSession:
         self._local = LocalControlNets(
             worker.controlnets, context.model, worker.device, context.timeline.worker
         )
+        self._computed: Generator[tuple[StepResponse, Tensor]] = (_ for _ in ())  # by `compute_locally`
         self._may_choose_local = worker.settings.local_controlnets == "auto"
 
     def publish_images(self, images: list[Tensor]) -> None:
@@ -109,13 +110,18 @@ class ControlNetSession:
 
     def compute_locally(
         self, request: StepRequest, part: ControlNetCall, x: Tensor
-    ) -> list[tuple[StepResponse, Tensor]]:
-        """What a ControlNet worker would respond, computed here."""
-        computed = self._local.compute(request, part, x, self.inputs, self._images[part.position])
+    ) -> Iterator[tuple[StepResponse, Tensor]]:
+        """What a ControlNet worker would respond, computed here while it is iterated."""
+        self._computed = self._local.compute(request, part, x, self.inputs, self._images[part.position])
         # Apply the transport's codec here too, so that a locally computed residual has the same bits as a
         # remote one.
         precision = self.context.spec.residual_precision
-        return [(response, as_sent(residual, precision)) for response, residual in computed]
+        return ((response, as_sent(residual, precision)) for response, residual in self._computed)
+
+    def last_on_demand(self, controlnet: str) -> int | None:
+        """The number of the last residual of a ControlNet that computes each one when it is asked for."""
+        loaded = self.context.worker.controlnets.loaded().get(controlnet)
+        return loaded.order[-1] if loaded is not None and loaded.is_on_demand else None
 
     def make_room(self) -> None:
         """What was loaded here for this branch may be evicted, until `holds` asks for it again.
@@ -126,6 +132,7 @@ class ControlNetSession:
 
     def close(self) -> None:
         """No further step: what was loaded here for this branch may be evicted."""
+        self._computed.close()  # of a step that was not ended
         self._local.unpin_all()
 
     def record_travel(self, part: ControlNetCall, computed_s: float, travel_s: float) -> None:

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 from torch import Tensor
@@ -21,6 +22,7 @@ from shared.errors import (
     SwiftError,
 )
 from workers.devices.base import DeviceCopy, Event, HostCopy
+from workers.devices.timer import SpanStart
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
 from workers.unet.controlnet.claims.requester_claims import RequesterClaims
@@ -33,6 +35,16 @@ log = logging.getLogger(__name__)
 #: Errors that another request may not meet, by code.
 _ERRORS = (DeviceFull, DeviceLost, InputsMissing, ResidualLost, ResidualServersFull)
 RETRYABLE = {error.code: error for error in _ERRORS}
+
+
+@dataclass
+class OnDemand:
+    """A ControlNet that computes here each residual when it is needed."""
+
+    computed: Iterator[tuple[StepResponse, Tensor]]
+    last: int  # the number of its last residual
+    name: str  # of its span in the timeline
+    start: SpanStart | None = None
 
 
 class StepResiduals:
@@ -53,6 +65,7 @@ class StepResiduals:
         self._device_end: Event | None = None  # of what is submitted, once the encoder has been
         self._given = 0  # how many residuals the base model has taken
         self._has_waited = False  # for the residual that `get` was asked for last
+        self._on_demand: OnDemand | None = None  # the step's only ControlNet, if it is computed here
         self._send()
 
     def get(self, index: int) -> Tensor:
@@ -66,9 +79,11 @@ class StepResiduals:
             self._device_end, parts = times.mark().event, self.request.parts
             self._compute_here([part for part in parts if part.position in self._claims.positions], "local")
             self._claim(parts)
+        self._compute_until(index)
         start, self._has_waited = times.mark(), False
         while (total := self._received.take(index)) is None:
             self._receive(index)
+            self._compute_until(index)
         times.measure(start, lambda since_s, _: self._travel.waited(index, since_s))
         # One that was there when it was asked for has taken the time of its transfer.
         wait = "wait for residuals" if self._has_waited else "wait for transfer"
@@ -231,17 +246,38 @@ class StepResiduals:
         """Compute parts that are claimed; ``result`` is why, as the metric names it."""
         if not parts:
             return
+        times, session = self._context.device_times, self._session
         for part in parts:
-            with self._context.device_times.span(f"controlnet {part.controlnet}"):
-                computed = self._session.compute_locally(self.request, part, self._x)
+            name, last = f"controlnet {part.controlnet}", session.last_on_demand(part.controlnet)
             metrics.CONTROLNET_STEPS.labels(part.controlnet, result).inc()
-            self._take_computed(computed)
+            if len(self.request.parts) == 1 and last is not None:
+                self._on_demand = OnDemand(session.compute_locally(self.request, part, self._x), last, name)
+                continue
+            with times.span(name):
+                computed = list(session.compute_locally(self.request, part, self._x))
+            for response, residual in computed:
+                self._take_computed(response, residual)
         self._device_end = self._worker.device.record()
 
-    def _take_computed(self, computed: list[tuple[StepResponse, Tensor]]) -> None:
+    def _compute_until(self, index: int) -> None:
+        """Have the step's only ControlNet compute the residual that is needed, and those before it.
+
+        In the timeline it begins with its first one and ends with its last: the base model computes, too.
+        """
+        while (running := self._on_demand) is not None and self._received.missing(index):
+            running.start = running.start or self._context.device_times.mark()
+            computed = next(running.computed, None)
+            assert computed is not None, "it has computed its last one"
+            response, residual = computed
+            self._take_computed(response, residual)
+            if response.index == running.last:
+                self._context.device_times.add(running.name, running.start)
+                self._on_demand = None
+                next(running.computed, None)  # it may be evicted now
+
+    def _take_computed(self, response: StepResponse, residual: Tensor) -> None:
         device = self._worker.device
-        for response, residual in computed:
-            self._take(response, DeviceCopy(device, residual, device.record()))
+        self._take(response, DeviceCopy(device, residual, device.record()))
 
     def _request_again(self, parts: Sequence[ControlNetCall], error: SwiftError) -> None:
         """Nobody computes ``parts`` any more: compute them here, or else request the whole step again.

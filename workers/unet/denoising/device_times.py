@@ -33,7 +33,11 @@ class DeviceTimes:
         try:
             yield
         finally:
-            self.measure(start, lambda start_s, end_s: self._timeline.add(name, start_s, end_s))
+            self.add(name, start)
+
+    def add(self, name: str, start: SpanStart) -> None:
+        """Add the time since ``start`` to the timeline."""
+        self.measure(start, lambda start_s, end_s: self._timeline.add(name, start_s, end_s))
 
     def add_wait(self, name: str, start: SpanStart, *, residual: int | None = None) -> None:
         """Add the time since ``start`` to the timeline, if the device had to wait then; see `Timeline`."""
