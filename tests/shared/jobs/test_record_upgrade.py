@@ -72,7 +72,7 @@ def test_a_finished_job_of_the_old_version_is_read_with_its_receipt(jobs: JobSto
     assert receipt.worker.model_dump(exclude_defaults=True) == {
         name: was[name] for name in ("device", "threads", "dtype", "versions")
     }
-    assert [span.model_dump() for span in job.timeline] == json.loads(record["timeline"])
+    assert [span.model_dump(exclude_none=True) for span in job.timeline] == json.loads(record["timeline"])
 
 
 @pytest.mark.parametrize("version", [1, 2])
