@@ -16,8 +16,10 @@ from infra.cli.client import Client
 from shared.tenants.api_key import ApiKey
 
 OPTIONS = ["--worker-class", "api.server.worker.ApiWorker"]
-#: Connections of the flood.
-FLOOD = 64
+#: Connections of the flood: more than the API holds refusals back for, fewer than it takes from an address.
+FLOOD = 800
+#: Who has the right key: a tenant like others, whose limits are looked at.
+TENANT = "someone"
 BOUNDS = {
     "submissions_per_core_s": Bound("at_least", 150),
     "reads_per_core_s": Bound("at_least", 500),
@@ -36,7 +38,8 @@ def measure(quick: bool) -> Measured:
     admin = str(ApiKey.random())
     with running_api_servers(FOLDER / "keys", key=admin) as start, start("keys", OPTIONS) as api:
         client = Client("http://{}:{}".format(*api.address), admin)
-        key = str(client.call("POST", "/v1/tenants/local/keys", {"scopes": ["jobs"]})["key"])
+        client.call("POST", "/v1/tenants", {"id": TENANT})
+        key = str(client.call("POST", f"/v1/tenants/{TENANT}/keys", {"scopes": ["jobs"]})["key"])
         ids = _measure_load(api, key, load_s, "", figures)
         for name, connections in (("alone", 0), ("flooded", FLOOD), ("flooded_by_many", FLOOD)):
             print(f"  reads with a key, {name}: {connections} connections with wrong ones", flush=True)
