@@ -23,8 +23,8 @@ from shared.registry.workers import remove_worker
 from shared.settings import ROOT, Settings
 from tests.tiny_models import EMOJI
 from tests.workers.lora.cache.buckets import counted
+from tests.workers.unet.embeddings.apart import Apart
 from tests.workers.unet.embeddings.conftest import HELPER
-from tests.workers.unet.embeddings.test_text_encoders import Apart
 from tests.workers.unet.jobs import pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.transport.keys import encoding_responses_key
@@ -127,7 +127,7 @@ def test_a_request_that_nobody_takes_loads_the_text_encoders(
 ) -> None:
     asking = Asking(make_worker(), lambda message: True, take_s=0.01)
     assert run(asking.worker, spec(num_inference_steps=2, prompt="not taken")).status == "succeeded"
-    assert (len(asking.sent), asking.apart.loads) == (1, ["emoji-sd"])
+    assert (len(asking.sent), asking.apart.loads) == (1, ["text_encoder of emoji-sd"])
 
 
 def test_a_helper_that_dies_costs_no_more_than_a_load(make_worker: MakeWorker, helper_is_idle: None) -> None:
@@ -139,7 +139,7 @@ def test_a_helper_that_dies_costs_no_more_than_a_load(make_worker: MakeWorker, h
 
     asking = Asking(worker, take_and_die)
     assert run(asking.worker, spec(num_inference_steps=2, prompt="taken")).status == "succeeded"
-    assert asking.apart.loads == ["emoji-sd"]
+    assert asking.apart.loads == ["text_encoder of emoji-sd"]
 
 
 def test_nobody_is_asked_while_nobody_is_idle_or_text_encoders_are_loaded(
@@ -149,7 +149,7 @@ def test_nobody_is_asked_while_nobody_is_idle_or_text_encoders_are_loaded(
     asking = Asking(make_worker(), lambda message: True)
     for prompt in ("one", "two"):
         run(asking.worker, spec(num_inference_steps=2, prompt=f"{prompt}, and nobody is idle"))
-    assert (asking.sent, asking.apart.loads) == ([], ["emoji-sd"])
+    assert (asking.sent, asking.apart.loads) == ([], ["text_encoder of emoji-sd"])
 
 
 def test_a_job_with_loras_asks_nobody(make_worker: MakeWorker, helper_is_idle: None) -> None:
