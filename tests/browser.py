@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -86,13 +87,15 @@ def page(browser: Browser, allowed_statuses: set[int]) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def assert_accessible() -> Callable[[Page], None]:
-    """Asserts that axe finds nothing in the page as it is now, in light and in dark."""
+    """Asserts that axe finds nothing in the page as it is now, in light, and its colours in dark."""
     axe = Axe()
+    colours = {"runOnly": ["color-contrast", "link-in-text-block"]}
+    schemes: dict[Any, dict[str, list[str]]] = {"light": {}, "dark": colours}
 
     def check(page: Page) -> None:
-        for scheme in ("light", "dark"):
+        for scheme, options in schemes.items():
             page.emulate_media(color_scheme=scheme)
-            results = axe.run(page)
+            results = axe.run(page, options={"resultTypes": ["violations"], **options})
             assert results.violations_count == 0, f"{scheme}: {results.generate_report()}"
         page.emulate_media(color_scheme="light")
 
@@ -101,24 +104,31 @@ def assert_accessible() -> Callable[[Page], None]:
 
 @pytest.fixture(scope="session")
 def screenshot() -> Screenshot:
-    """Writes what the page looks like, wide and narrow, in light and dark, into ``.run/console``.
+    """Asserts that a page does not scroll sideways, wide or narrow.
 
-    Asserts that the narrow one does not scroll sideways.
+    With the variable ``SCREENSHOTS`` it also writes what the page looks like, in light and dark, into
+    ``.run/console``: four files that take a second.
     """
 
-    def write(page: Page, name: str) -> None:
+    is_written = bool(os.environ.get("SCREENSHOTS"))
+
+    def write(page: Page, name: str, width: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.screenshot(path=SCREENSHOTS / f"{name}{width}-{scheme}.png", full_page=bool(width))
+        page.emulate_media(color_scheme="light")
+
+    def look(page: Page, name: str) -> None:
         for width, size in (("", DESKTOP), ("-narrow", NARROW)):
             page.set_viewport_size(size)  # type: ignore[arg-type]
-            for scheme in ("light", "dark"):
-                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-                page.screenshot(path=SCREENSHOTS / f"{name}{width}-{scheme}.png", full_page=bool(width))
+            if is_written:
+                write(page, name, width)
             hidden = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert hidden <= 0, f"{name}{width} scrolls sideways by {hidden} px"
         page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
-        page.emulate_media(color_scheme="light")
 
-    return write
+    return look
 
 
 def drop_file(target: Locator, name: str, data: bytes, mimetype: str = "image/png") -> None:
