@@ -28,6 +28,7 @@ from shared.settings import Settings
 from shared.storage.loras import version_of
 from tests.shared.jobs.records import spec
 from tests.shared.scheduling.held_jobs import set_share
+from tests.shared.scheduling.waiting_jobs import WaitingJobs, message_ids
 
 MODELS, TENANTS, CAP = ("m", "n"), ("local", "a", "b"), 2
 WHY = Failure(code="unavailable", detail="away")
@@ -53,6 +54,8 @@ class Jobs(RuleBasedStateMachine):
             self.queue.serve(f"unet{n}@a", MODELS, 600)
         self.lost: set[str] = set()  # queued jobs that have no place until recovery gives them one
         self.models: dict[str, str] = {}
+        self.tenants: dict[str, str] = {}
+        self.priorities: dict[str, str] = {}
         self.firsts = 0  # messages that did not wait for room in the window
         self.released: dict[str, int] = {}  # jobs of each tenant, before the latest step
 
@@ -68,7 +71,7 @@ class Jobs(RuleBasedStateMachine):
         scheduling = JobScheduling(priority, 2.0)
         wanted = spec(model=model, loras=[LoraRef(name=name, etag="e", size_bytes=1) for name in loras])
         job_id, _ = self.jobs.create(wanted, tenant=tenant, scheduling=scheduling)
-        self.models[job_id] = model
+        self.models[job_id], self.tenants[job_id], self.priorities[job_id] = model, tenant, priority
         if is_placed:
             self.queue.place(job_id, model)
         else:
@@ -182,73 +185,69 @@ class Jobs(RuleBasedStateMachine):
         set_share(self.redis, self.queue, tenant, weight=3, max_running_jobs=cap)
 
     @invariant()
-    def no_tenant_has_more_released_than_its_cap(self) -> None:
+    def every_job_is_where_it_belongs(self) -> None:
+        state = WaitingJobs(self.redis, MODELS, TENANTS)
+        self._check_caps(state)
+        self._check_places(state)
+        self._check_held(state)
+        self._check_interactive(state)
+        self._check_released(state)
+
+    def _check_caps(self, state: WaitingJobs) -> None:
         for tenant in TENANTS:
-            released = int(self.redis.scard(keys.released(tenant)))
-            cap: Any = self.redis.hget(keys.tenant(tenant), "max_running_jobs")
+            released, cap = len(state.released(tenant)), state.cap(tenant)
             if cap is not None:
-                assert released <= max(int(cap), self.released.get(tenant, 0)), "it has passed its cap"
+                assert released <= max(cap, self.released.get(tenant, 0)), "it has passed its cap"
             self.released[tenant] = released
 
-    @invariant()
-    def every_job_has_one_place(self) -> None:
-        held = [
-            job_id
-            for model in MODELS
-            for tenant in TENANTS
-            for job_id in self.redis.zrange(keys.held(model, tenant), 0, -1)
-        ]
-        delayed = self.redis.zrange(keys.DELAYED, 0, -1)
-        messages = [job_id for model in MODELS for job_id in self._messages(model)]
-        queued: Any = self.redis.zrange(keys.by_status("queued"), 0, -1)
-        live = [job_id for job_id in messages if job_id in queued]  # of ended jobs messages may stay
+    def _check_places(self, state: WaitingJobs) -> None:
+        held = [job_id for model in MODELS for tenant in TENANTS for job_id in state.held(model, tenant)]
+        messages = [job_id for model in MODELS for job_id in state.messages(model)]
+        live = [job_id for job_id in messages if job_id in state.queued]  # of ended jobs messages may stay
         assert len(messages) == len(set(messages)), "a job was released twice"
-        assert sorted([*held, *delayed, *live, *self.lost]) == sorted(queued)
-        unclaimed: Any = self.redis.zrange(keys.UNCLAIMED, 0, -1)
-        unsent: Any = self.redis.zrange(keys.UNSENT, 0, -1)
-        assert set(unclaimed) == {*live, *self.lost} - set(unsent), "not those that have or had a message"
+        assert sorted([*held, *state.delayed, *live, *self.lost]) == sorted(state.queued)
+        had_messages = {*live, *self.lost} - set(state.unsent)
+        assert set(state.unclaimed) == had_messages, "not those that have or had a message"
 
-    @invariant()
-    def nothing_is_held_while_there_is_room(self) -> None:
+    def _check_held(self, state: WaitingJobs) -> None:
+        """Nothing is held while there is room."""
         for model in MODELS:
-            tenants = set(self.redis.zrange(keys.held_tenants(model), 0, -1))
-            if self.redis.llen(unet_queue(model)) < 2:
+            tenants = state.held_tenants(model)
+            if len(state.messages(model)) < 2:
                 assert not tenants
             for tenant in TENANTS:
-                has_jobs = bool(self.redis.exists(keys.held(model, tenant)))
-                assert has_jobs == bool(self.redis.sismember(keys.held_models(tenant), model))
-                cap = self.redis.hget(keys.tenant(tenant), "max_running_jobs")
-                is_below = cap is None or self.redis.scard(keys.released(tenant)) < int(cap)
+                has_jobs, cap = bool(state.held(model, tenant)), state.cap(tenant)
+                assert has_jobs == (model in state.held_models(tenant))
+                is_below = cap is None or len(state.released(tenant)) < cap
                 assert (tenant in tenants) == (has_jobs and is_below)
 
-    @invariant()
-    def interactive_jobs_that_wait_are_found(self) -> None:
+    def _check_interactive(self, state: WaitingJobs) -> None:
+        """Interactive jobs that wait are found."""
         for model in MODELS:
             known: set[str] = set()
-            scores: Any = self.redis.zrange(keys.urgent_tenants(model), 0, -1, withscores=True)
-            tenants = dict(scores)
-            below_cap = set(self.redis.zrange(keys.held_tenants(model), 0, -1))
+            tenants, below_cap = state.urgent_tenants(model), state.held_tenants(model)
             for tenant in TENANTS:
-                jobs: Any = set(self.redis.zrange(keys.urgent_jobs(model, tenant), 0, -1))
-                held: Any = set(self.redis.zrange(keys.held(model, tenant), 0, -1))
-                assert jobs >= {job_id for job_id in held if self._priority(job_id) == "interactive"}
-                assert jobs - held <= self.redis.smembers(keys.released(tenant))
+                jobs, held = state.urgent_jobs(model, tenant), set(state.held(model, tenant))
+                assert jobs >= {job_id for job_id in held if self.priorities[job_id] == "interactive"}
+                assert jobs - held <= state.released(tenant)
                 assert (tenant in tenants) == (tenant in below_cap and bool(jobs))
-                given = self.redis.hget(keys.share(tenant), f"virtual_time:{model}")
-                assert tenants.get(tenant, float(given or 0)) == float(given or 0)
+                given = state.virtual_time(model, tenant)
+                assert tenants.get(tenant, given) == given
                 known |= jobs - held
-            assert set(self.redis.zrange(keys.urgent_released(model), 0, -1)) == known
+            assert state.urgent_released(model) == known
 
-    @invariant()
-    def no_more_are_released_than_may_be(self) -> None:
+    def _check_released(self, state: WaitingJobs) -> None:
+        """No more are released than may be."""
         for model in MODELS:
-            assert self.redis.llen(unet_queue(model)) <= 2 + self.firsts
-        running: Any = self.redis.zrange(keys.by_status("running"), 0, -1)
-        messages = {job_id for model in MODELS for job_id in self._messages(model)}
-        queued: Any = set(self.redis.zrange(keys.by_status("queued"), 0, -1))
+            assert len(state.messages(model)) <= 2 + self.firsts
+        messages = {job_id for model in MODELS for job_id in state.messages(model)}
         for tenant in TENANTS:
-            released = self.redis.smembers(keys.released(tenant))
-            own = {job for job in (*running, *(messages & queued)) if self._tenant(job) == tenant}
+            released = state.released(tenant)
+            own = {
+                job_id
+                for job_id in (*state.running, *(messages & set(state.queued)))
+                if self.tenants[job_id] == tenant
+            }
             assert own <= released, "a job that was released is not counted"
             assert released - own <= self.lost, "one that is not is counted"
 
@@ -274,13 +273,7 @@ class Jobs(RuleBasedStateMachine):
 
     def _messages(self, model: str) -> list[str]:
         texts: Any = self.redis.lrange(unet_queue(model), 0, -1)
-        return [json.loads(text)["headers"]["id"] for text in texts]
-
-    def _tenant(self, job_id: str) -> str:
-        return str(self.redis.hget(keys.job(job_id), "tenant"))
-
-    def _priority(self, job_id: str) -> str:
-        return str(self.redis.hget(keys.job(job_id), "priority"))
+        return message_ids(texts)
 
     def _forget_lost(self) -> None:
         queued: Any = self.redis.zrange(keys.by_status("queued"), 0, -1)

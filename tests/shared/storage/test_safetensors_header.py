@@ -178,7 +178,8 @@ def test_metadata_may_be_empty(metadata: object) -> None:
 
 
 def test_twenty_megabytes_of_tags_are_accepted_and_not_kept() -> None:
-    tags = json.dumps(json.dumps({f"tag {i}": i for i in range(1_200_000)}))
+    one = json.dumps('"a tag": 1, ')[1:-1]
+    tags = f'"{{{one * 1_500_000}}}"'
     assert len(tags) > 20_000_000
     text = with_metadata(f'{{"ss_tag_frequency":{tags},"ss_base_model_version":"sd_v1"}}')
     assert parse_header(text).metadata == {"ss_base_model_version": "sd_v1"}

@@ -1,24 +1,24 @@
 import os
 import shutil
-import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 
+from infra.local.servers import running_process
 from shared.catalog.entries import Catalog
 from shared.errors import InvalidSetting
-from shared.settings import Settings
+from shared.settings import ROOT, Settings
 from tests.tiny_models import EMOJI
 from workers.runtime.process import check_device, select_controlnets, select_served
 
 MISSING = "/dev/null/nothing"
 
 
-@pytest.mark.parametrize("kind", ["unet", "controlnet"])
 def test_a_worker_that_cannot_load_its_weights_ends_before_it_takes_a_job(
-    kind: str, servers: Settings, tmp_path: Path
+    servers: Settings, tmp_path: Path
 ) -> None:
     # Given a catalog whose folders have their configs, and no weights
     for folder in ("model", "controlnets/edge"):
@@ -35,11 +35,17 @@ def test_a_worker_that_cannot_load_its_weights_ends_before_it_takes_a_job(
         "SWIFT_REDIS_URL": servers.redis_url,
         "SWIFT_RESIDUAL_REDIS_URL": servers.residual_redis_url[0],
     }
-    # When the worker starts, then it ends and says why
-    command = [sys.executable, "-m", "celery", "-A", f"workers.{kind}.app", "worker", "-n", f"{kind}@test"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 1
-    assert "this worker cannot start: ModelFailed" in ended.stderr
+    # When a worker of each kind starts, then it ends and says why
+    with ExitStack() as running:
+        started = {}
+        for kind in ("unet", "controlnet"):
+            log = tmp_path / f"{kind}.log"
+            command = [sys.executable, "-m", "celery", "-A", f"workers.{kind}.app", "worker"]
+            worker = running_process([*command, "-n", f"{kind}@test"], cwd=ROOT, env=environment, log=log)
+            started[log] = running.enter_context(worker)
+        for log, process in started.items():
+            assert process.wait(timeout=120) == 1, log.read_text()
+            assert "this worker cannot start: ModelFailed" in log.read_text()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

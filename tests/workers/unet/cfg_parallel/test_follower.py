@@ -15,6 +15,7 @@ from shared.keys import LOCAL
 from shared.messaging.celery_app import unet_queue
 from shared.metrics import LORA_LOOKUPS
 from shared.registry.loaded_models import LoadedModels
+from tests.infra.local.waiting import eventually
 from tests.tiny_models import EMOJI
 from tests.workers.conftest import load
 from tests.workers.lora.cache.buckets import counted
@@ -98,8 +99,7 @@ def test_a_follower_that_waits_for_a_controlnet_leaves_when_its_attempt_is_over(
     offer = pair.offer(spec(controlnets=[controlnet(pair.first)]))
     assert offer.channel.receive(60) is not None
     offer.channel.send_step(BranchStep(step=0, total=4, t=999.0, loras=[]), torch.zeros(1, 4, 8, 8))
-    while not pair.first.residual.llen(keys.controlnet_steps("edge")):
-        pass  # the step is not yet in the queue
+    eventually(lambda: pair.first.residual.llen(keys.controlnet_steps("edge")))
     # When the attempt loses its job
     control.delete(keys.lease(offer.job_id))
     pair.join()

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from shared.metrics import EMBEDDING_LOOKUPS
 from shared.registry.availability import Availability
 from shared.registry.workers import remove_worker
 from shared.settings import ROOT, Settings
+from tests.infra.local.waiting import eventually
 from tests.tiny_models import EMOJI
 from tests.workers.lora.cache.buckets import counted
 from tests.workers.unet.embeddings.apart import Apart
@@ -198,11 +198,13 @@ def test_a_worker_process_takes_requests_from_its_queue(
     command = [sys.executable, "-m", "celery", "-A", "workers.unet.app", "worker", *options]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+
+    def is_free() -> bool:
+        assert process.poll() is None, log.read_text()
+        return "helper@test" in Availability(worker.jobs.redis).free_workers()
+
     try:
-        deadline = time.monotonic() + 90
-        while "helper@test" not in Availability(worker.jobs.redis).free_workers():
-            assert time.monotonic() < deadline, log.read_text()
-            assert process.poll() is None, log.read_text()
+        eventually(is_free, 90)
         # When a worker without text encoders runs a job
         send = partial(send_encode, make_celery(settings), worker.jobs.redis)
         asking = Asking(worker, lambda message: send(message, "emoji-sd", 60))

@@ -36,6 +36,7 @@ from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.transport.keys import overdue_key
 from workers.transport.step_queue import OVERDUE_S
+from workers.unet.controlnet import call_monitor
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
 from workers.unet.controlnet.claims.overdue_steps import OverdueSteps
 from workers.unet.process.device_turns import DeviceTurns
@@ -179,6 +180,13 @@ def busy(worker: UNetWorker, turns: DeviceTurns) -> Iterator[list[str]]:
         thread.join()
 
 
+@pytest.fixture
+def soon_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step of a job waits for this."""
+    monkeypatch.setattr(call_monitor, "OVERDUE_S", 0.3)
+
+
+@pytest.mark.usefixtures("soon_overdue")
 def test_a_job_whose_worker_may_hold_no_controlnet_ends_though_all_others_have_jobs(
     make_worker: Callable[..., UNetWorker],
 ) -> None:
@@ -186,7 +194,7 @@ def test_a_job_whose_worker_may_hold_no_controlnet_ends_though_all_others_have_j
     holder = make_worker(serve_controlnets=False)
     with holder.controlnets.use("edge"):
         pass
-    wanted = job_spec(controlnets=[control(holder)], num_inference_steps=3)
+    wanted = job_spec(controlnets=[control(holder)], num_inference_steps=2)
     alone = run(holder, wanted)
     pure = replace(make_worker(serve_controlnets=False, residual_timeout_s=20.0), served_controlnets=[])
     turns = DeviceTurns(lambda job_id: nullcontext(), lambda: None, jobs_wait=lambda: True)
@@ -199,6 +207,7 @@ def test_a_job_whose_worker_may_hold_no_controlnet_ends_though_all_others_have_j
     assert set(ended) == {"succeeded"}
 
 
+@pytest.mark.usefixtures("soon_overdue")
 def test_a_job_ends_whose_controlnet_no_worker_has_loaded_and_only_a_busy_one_may_hold(
     make_worker: Callable[..., UNetWorker], controlnets: ModelCache[ControlNet]
 ) -> None:
@@ -209,7 +218,7 @@ def test_a_job_ends_whose_controlnet_no_worker_has_loaded_and_only_a_busy_one_ma
     # Given a worker that always has a job and has loaded no ControlNet, and one that may hold none
     loads: ModelCache[ControlNet] = ModelCache(load, DeviceMemory(1 << 40), lambda name: 1)
     alone = make_worker(serve_controlnets=False)
-    wanted = job_spec(controlnets=[control(alone)], num_inference_steps=3)
+    wanted = job_spec(controlnets=[control(alone)], num_inference_steps=2)
     busy_one = replace(make_worker(serve_controlnets=False), controlnets=loads, served_controlnets=["edge"])
     pure = replace(make_worker(serve_controlnets=False, residual_timeout_s=20.0), served_controlnets=[])
     turns = DeviceTurns(lambda job_id: nullcontext(), lambda: None, jobs_wait=lambda: True)
