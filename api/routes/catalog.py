@@ -64,10 +64,9 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 **_size(entry, services.families.default_size(name)),
                 signature=_or_none(services.families.signature(name)),
                 **_family(services.families.facts(name)),
+                schedulers=_schedulers(services, name),
                 size_multiple=services.families.size_multiple(name),
-                step_limits=_limits(
-                    _schedulers(services.families.facts(name)), services.families.scheduler_config(name)
-                ),
+                step_limits=_limits(_schedulers(services, name), services.families.scheduler_config(name)),
                 controlnets=catalog.controlnets_of(name),
                 **_workers("unet", workers, name),
             )
@@ -133,7 +132,6 @@ def _family(facts: FamilyFacts | None) -> dict[str, Any]:
         "sums_controlnets": facts is None or facts.sums_controlnets,
         "true_cfg_scale": facts.true_cfg_scale if facts and "true_cfg_scale" in facts.fields else None,
         "max_sequence_length": tokens and tokens.default,
-        "schedulers": _schedulers(facts),
     }
 
 
@@ -152,8 +150,9 @@ def _traits(traits: ControlNetTraits | None) -> dict[str, Any]:
     }
 
 
-def _schedulers(facts: FamilyFacts | None) -> list[str]:
-    return list(SCHEDULERS if facts is None else schedulers_of(facts))
+def _schedulers(services: Services, model: str) -> list[str]:
+    facts, config = services.families.facts(model), services.families.scheduler_config(model)
+    return list(SCHEDULERS if facts is None else schedulers_of(facts, config))
 
 
 def _limits(schedulers: Sequence[str], config: dict[str, Any] | None) -> dict[str, StepLimitsResponse]:

@@ -9,8 +9,8 @@ from shared.catalog.entries import NO_CONTROLNETS, SINGLE_FILE, Catalog, ModelEn
 from shared.catalog.error_messages import CatalogErrors, file_error, source_error
 from shared.catalog.model_families import ModelFamilies
 from shared.catalog.scheduler_aliases import canonical_name
-from shared.catalog.schedulers import SCHEDULERS, schedulers_of, step_limits
-from shared.families.base import FamilyFacts
+from shared.catalog.schedulers import SCHEDULERS, schedulers_of, shift_problem, step_limits
+from shared.families.base import Config, FamilyFacts
 from shared.settings import Settings
 from shared.validation_messages import did_you_mean, nearest, quoted
 
@@ -137,8 +137,9 @@ def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, setting
             hint = f"did you mean {near}?" if near else f"known are {', '.join(SCHEDULERS)}"
             why = f"{quoted(model.scheduler)} is unknown; {hint}"
             raise errors.at(("models", name, "scheduler"), why)
-        _check_fits_family(name, model, families.facts(name), errors)
-        own = step_limits(model.scheduler, families.scheduler_config(name))
+        scheduler_config = families.scheduler_config(name)
+        _check_fits_family(name, model, families.facts(name), scheduler_config, errors)
+        own = step_limits(model.scheduler, scheduler_config)
         limits = [("num_inference_steps", own.max_steps, f"scheduler {model.scheduler}")]
         largest = families.largest_side(name)
         if largest is not None:
@@ -160,7 +161,11 @@ def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, setting
 
 
 def _check_fits_family(
-    name: str, model: ModelEntry, facts: FamilyFacts | None, errors: CatalogErrors
+    name: str,
+    model: ModelEntry,
+    facts: FamilyFacts | None,
+    scheduler_config: Config | None,
+    errors: CatalogErrors,
 ) -> None:
     """Check the scheduler and the sides of a model's images; nothing of a model whose family is not known."""
     if facts is None:
@@ -169,6 +174,8 @@ def _check_fits_family(
     if model.scheduler not in schedulers:
         why = f"{quoted(model.scheduler)} is not for {facts.label}; it takes {', '.join(schedulers)}"
         raise errors.at(("models", name, "scheduler"), why)
+    if why := shift_problem(model.scheduler, facts, scheduler_config):
+        raise errors.at(("models", name, "scheduler"), f"{quoted(model.scheduler)} does not work: {why}")
     for side in ("width", "height"):
         value = getattr(model, side)
         if value is not None and value % facts.size_multiple:

@@ -11,9 +11,9 @@ them a model takes its family says (`schedulers_of`).
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from shared.families.base import FamilyFacts
+from shared.families.base import Config, FamilyFacts
 
 #: The largest number of steps of any scheduler.
 MAX_STEPS = 1000
@@ -34,6 +34,8 @@ class SchedulerClass(NamedTuple):
     shift_option: str | None = None
     #: Whether it can begin from an image: diffusers' pipelines do so with ``scale_noise`` for flow matching.
     begins_from_image: bool = True
+    #: Of flow matching: with which shift of the model it can be given ``mu``.
+    takes_mu: Literal["any", "exponential", "none"] = "any"
 
     @property
     def matches_flow(self) -> bool:
@@ -105,19 +107,19 @@ def _flow_match(name: str, takes: frozenset[str] = frozenset(), **options: Any) 
     return SchedulerClass(f"FlowMatch{name}Scheduler", options, takes, shift_option="shift")
 
 
-def _with_flow_sigmas(name: str) -> SchedulerClass:
-    return SchedulerClass(name, _FLOW, shift_option="flow_shift", begins_from_image=False)
+_DPMPP = SchedulerClass("DPMSolverMultistepScheduler", _FLOW, frozenset(), "flow_shift", False, "exponential")
+_UNIPC = SchedulerClass("UniPCMultistepScheduler", _FLOW, frozenset(), "flow_shift", False)
 
 
 _FLOW_MATCH = {
-    "dpmpp_2m_flow": _with_flow_sigmas("DPMSolverMultistepScheduler"),
+    "dpmpp_2m_flow": _DPMPP,
     "flow_match_euler": _flow_match("EulerDiscrete", frozenset({"sigmas"})),
     "flow_match_euler_beta": _flow_match("EulerDiscrete", use_beta_sigmas=True),
     "flow_match_euler_exponential": _flow_match("EulerDiscrete", use_exponential_sigmas=True),
     "flow_match_euler_karras": _flow_match("EulerDiscrete", use_karras_sigmas=True),
-    "flow_match_heun": _flow_match("HeunDiscrete"),
+    "flow_match_heun": _flow_match("HeunDiscrete")._replace(takes_mu="none"),
     "flow_match_lcm": _flow_match("LCM", frozenset({"sigmas"})),
-    "unipc_flow": _with_flow_sigmas("UniPCMultistepScheduler"),
+    "unipc_flow": _UNIPC,
 }
 
 SCHEDULERS: dict[str, SchedulerClass] = dict(sorted({**_DIFFUSION, **_FLOW_MATCH}.items()))
@@ -127,10 +129,28 @@ DIFFUSION_SCHEDULERS = tuple(sorted(_DIFFUSION))
 FLOW_MATCH_SCHEDULERS = tuple(sorted(_FLOW_MATCH))
 
 
-def schedulers_of(facts: FamilyFacts) -> tuple[str, ...]:
-    """The names of those that models of a family can use."""
+def schedulers_of(facts: FamilyFacts, config: Config | None = None) -> tuple[str, ...]:
+    """The names of those that models of a family can use; ``config`` is a model's scheduler config."""
     own = FLOW_MATCH_SCHEDULERS if facts.matches_flow else DIFFUSION_SCHEDULERS
-    return tuple(name for name in own if name not in facts.unused_schedulers)
+    names = (name for name in own if name not in facts.unused_schedulers)
+    return tuple(name for name in names if shift_problem(name, facts, config) is None)
+
+
+def shift_problem(scheduler: str, facts: FamilyFacts, config: Config | None) -> str | None:
+    """Why a scheduler of a family cannot shift as a model with this scheduler config does, as the end of a
+    sentence. None: it can, or the config is not known.
+
+    diffusers' pipelines give ``mu`` where the config says so, and those of some families to every model.
+    """
+    if config is None or not facts.matches_flow:
+        return None
+    is_dynamic, takes_mu = bool(config.get("use_dynamic_shifting")), SCHEDULERS[scheduler].takes_mu
+    if takes_mu == "none" and is_dynamic:
+        return "it cannot shift by the image's size, as this model's scheduler does"
+    is_exponential = is_dynamic and config.get("time_shift_type", "exponential") == "exponential"
+    if takes_mu == "exponential" and not is_exponential and (is_dynamic or facts.always_gives_mu):
+        return "it needs a model whose scheduler shifts by the image's size, and exponentially"
+    return None
 
 
 #: By the noise that a model was trained with: the largest number of steps for which the first two timesteps

@@ -121,6 +121,9 @@ class FamilyFacts(ABC):
     matches_flow: bool = False
     unused_schedulers: frozenset[str] = frozenset()
     unused_with_controlnets: frozenset[str] = frozenset()
+    #: Whether its pipelines give a scheduler ``mu`` whatever the model's scheduler config says; else only
+    #: where that shifts by the image's size.
+    always_gives_mu: bool = False
     #: What a model uses whose catalog entry does not say it.
     defaults: ModelDefaults = DEFAULTS
     #: Above which ``guidance_scale`` there is an unconditional branch; None: ``true_cfg_scale`` decides that.

@@ -91,6 +91,7 @@ QWEN_IMAGE = QwenImageFacts(
     text_tokens=TextTokens(512, 1024),
     guidance_batches="two_forwards",
     unused_schedulers=TAKES_NO_SIGMAS,
+    always_gives_mu=True,
     controlnet_modes=frozenset({"text", "mask"}),
     max_masked_controlnets=1,
     masks_go_to_controlnets=True,

@@ -85,6 +85,7 @@ Z_IMAGE = ZImageFacts(
     guidance_begins_above=0.0,
     text_tokens=TextTokens(512, 1024),
     unused_schedulers=TAKES_NO_SIGMAS | {"unipc_flow"},  # its pipeline gives sigmas as a list
+    always_gives_mu=True,
     controlnet_modes=frozenset({"text", "mask"}),
     max_controlnets=1,
     rows_are_independent=False,

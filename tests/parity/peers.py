@@ -37,6 +37,8 @@ def _transformer_has_peer(row: Row) -> bool:
         return False
     if row.scheduler == "dpmpp_2m_flow" and base == "Flux" and row.controlnets != "none":
         return False  # the scheduler takes no sigmas, and this pipeline always gives some
+    if row.scheduler == "dpmpp_2m_flow" and row.model.layout == "flux-schnell":
+        return False  # the scheduler takes no mu for a static shift, and this pipeline always gives one
     mode = row.model.axes.modes[row.mode]
     if base == "ZImage" and row.scheduler == "unipc_flow":
         return False  # its pipelines give this scheduler no sigmas that it can compute with

@@ -9,9 +9,9 @@ diffusers places them. Source: AUTOMATIC1111/stable-diffusion-webui, ``modules/s
 
 from typing import NamedTuple
 
-from shared.catalog.schedulers import SCHEDULERS, schedulers_of
+from shared.catalog.schedulers import SCHEDULERS, schedulers_of, shift_problem
 from shared.errors import NotFound
-from shared.families.base import FamilyFacts
+from shared.families.base import Config, FamilyFacts
 
 
 class Sampler(NamedTuple):
@@ -90,11 +90,13 @@ def find_scheduler(
     sampler_index: str | None,
     scheduler: str | None,
     facts: FamilyFacts | None = None,
+    config: Config | None = None,
 ) -> str:
     """The scheduler here for the fields of a request; ``sampler_index`` is the old name of the first one.
 
     A noise schedule in the sampler's name counts before ``scheduler``, as in A1111. Upper and lower case are
-    the same. ``facts`` are those of the model's family: one of flow matching has counterparts of its own.
+    the same. ``facts`` are those of the model's family: one of flow matching has counterparts of its own;
+    ``config`` is the model's scheduler config, if it is known.
     Raises `NotFound`, naming those that are known.
     """
     if facts is None or not facts.matches_flow:
@@ -103,11 +105,13 @@ def find_scheduler(
         scheduler = "uniform"
     found = _find_scheduler(sampler_name, sampler_index, scheduler)
     found = _FLOW_MATCH.get(found, found)
-    schedulers = schedulers_of(facts)
+    schedulers = schedulers_of(facts, config)
     if found not in schedulers:
         known = ", ".join(one.name for one in SAMPLERS if _FLOW_MATCH.get(one.scheduler) in schedulers)
         name = sampler_name or sampler_index or DEFAULT_SAMPLER
-        raise NotFound(f"sampler {name[:60]!r} is not for {facts.label}; known are {known}")
+        why = shift_problem(found, facts, config) if found in schedulers_of(facts) else None
+        who = f"this {facts.label}: {why}" if why else facts.label
+        raise NotFound(f"sampler {name[:60]!r} is not for {who}; known are {known}")
     return found
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from shared.catalog.schedulers import SCHEDULERS, schedulers_of
+from shared.catalog.schedulers import SCHEDULERS, schedulers_of, shift_problem
 from shared.errors import InvalidRequest
 from shared.families.registry import families
 from shared.jobs.families.asked_job import AskedJob, KnownModel
 from shared.jobs.families.controlnet_checks import check_controlnets
+from shared.jobs.families.shifts import check_shift
 from shared.jobs.families.words import MODE_WORDS, labels, modes_in_words, takers_of
 
 _NEGATIVE = ("negative_prompt", "negative_prompt_2", "negative_prompt_3")
@@ -24,7 +25,7 @@ def check_job(job: AskedJob, model: KnownModel) -> None:
     _check_sides(job, model)
     _check_scheduler(job, model)
     _check_guidance(job, model)
-    _check_shift(job, model)
+    check_shift(job, model)
     tokens, asked = facts.text_tokens, job.options.max_sequence_length
     if tokens is not None and asked is not None and asked > tokens.limit:
         detail = f"max_sequence_length is {asked}; {facts.label} reads at most {tokens.limit} tokens"
@@ -65,10 +66,13 @@ def _check_sides(job: AskedJob, model: KnownModel) -> None:
 
 
 def _check_scheduler(job: AskedJob, model: KnownModel) -> None:
-    facts, schedulers = model.facts, schedulers_of(model.facts)
+    facts, schedulers = model.facts, schedulers_of(model.facts, model.scheduler_config)
     if job.scheduler not in schedulers:
-        known = ", ".join(schedulers)
-        detail = f"scheduler {job.scheduler!r} is not for {facts.label}; model {model.name!r} takes {known}"
+        known = f"model {model.name!r} takes {', '.join(schedulers)}"
+        detail = f"scheduler {job.scheduler!r} is not for {facts.label}; {known}"
+        if job.scheduler in schedulers_of(facts):
+            why = shift_problem(job.scheduler, facts, model.scheduler_config)
+            detail = f"scheduler {job.scheduler!r} is not for {model.named}: {why}; {known}"
         raise InvalidRequest(detail, field="scheduler")
     if job.has_controlnets and job.scheduler in facts.unused_with_controlnets:
         detail = f"scheduler {job.scheduler!r} is not for {model.named} with ControlNets"
@@ -104,19 +108,6 @@ def _check_guidance(job: AskedJob, model: KnownModel) -> None:
         field = negative[0] if negative else "true_cfg_scale"
         detail = f"{field} of {model.named} needs a negative_prompt; it may be empty"
         raise InvalidRequest(detail, field=field)
-
-
-def _check_shift(job: AskedJob, model: KnownModel) -> None:
-    """A shift that the scheduler would ignore is an error."""
-    if model.scheduler_config is None:
-        return
-    options, is_dynamic = job.options, bool(model.scheduler_config.get("use_dynamic_shifting"))
-    if options.shift is not None and is_dynamic:
-        detail = f"the scheduler of model {model.name!r} shifts by the image's size: it has no static shift"
-        raise InvalidRequest(detail, field="shift")
-    if options.mu is not None and not is_dynamic:
-        detail = f"the scheduler of model {model.name!r} has a static shift: it takes no mu"
-        raise InvalidRequest(detail, field="mu")
 
 
 def _unread(model: KnownModel, negative: Sequence[str], least: str) -> InvalidRequest:

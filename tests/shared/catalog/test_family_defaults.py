@@ -73,8 +73,13 @@ def test_a_side_that_the_model_has_no_positions_for_stops_the_start(tmp_path: Pa
     [
         ('scheduler = "ddim"', "line 4: models.m.scheduler: 'ddim' is not for Flux.1; it takes"),
         ("width = 1000", "line 4: models.m.width: is 1000; of Flux.1 it must be a multiple of 16"),
+        (
+            'scheduler = "dpmpp_2m_flow"',
+            "line 4: models.m.scheduler: 'dpmpp_2m_flow' does not work: it needs a model whose ",
+        ),
     ],
 )
 def test_what_the_family_cannot_do_stops_the_start(tmp_path: Path, entry: str, why: str) -> None:
+    static = {**FLUX, "scheduler/scheduler_config.json": {"shift": 1.0}}
     with pytest.raises(InvalidSetting, match=why.replace(".", r"\.")):
-        read_catalog(catalog(tmp_path, entry))
+        read_catalog(catalog(tmp_path, entry, static))

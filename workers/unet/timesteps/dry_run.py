@@ -67,7 +67,7 @@ def find_schedule_error(steps: TimestepSpec, config: str) -> str | None:
     except InvalidRequest:
         raise
     except Exception as error:  # diffusers raises what its arithmetic happens to raise
-        return str(error).strip().partition("\n")[0] or "two of its timesteps fall together"
+        return str(error).strip().partition("\n")[0] or repr(error)
     return (
         None if bool(latents.isfinite().all()) else "two of its timesteps fall together: it divides by zero"
     )

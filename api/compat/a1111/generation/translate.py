@@ -96,7 +96,8 @@ def _job_fields(
         "num_images": fields.batch_size * fields.n_iter,
     }
     names = fields.sampler_name, fields.sampler_index, fields.scheduler
-    job["scheduler"] = find_scheduler(*names, facts) if is_chosen(*names) else None
+    scheduler_config = services.families.scheduler_config(job["model"])
+    job["scheduler"] = find_scheduler(*names, facts, scheduler_config) if is_chosen(*names) else None
     job |= _eta(fields, job["scheduler"] or model.scheduler)
     warnings = [*warnings, *guidance_warnings(fields, facts, has_controlnets=has_controlnets)]
     return {name: value for name, value in job.items() if value is not None}, warnings

@@ -121,3 +121,13 @@ def test_a_sampler_that_flux_has_no_counterpart_of_is_refused_by_name(asked: tup
     assert str(refused.value) == (
         f"sampler {asked[0]!r} is not for Flux.1; known are DPM++ 2M, Euler, LCM, UniPC"
     )
+
+
+def test_a_sampler_that_the_models_shift_does_not_fit_is_refused_by_name() -> None:
+    with pytest.raises(NotFound) as refused:
+        find_scheduler("DPM++ 2M", None, None, FLUX, {"shift": 1.0})
+    why = "it needs a model whose scheduler shifts by the image's size, and exponentially"
+    assert str(refused.value) == (
+        f"sampler 'DPM++ 2M' is not for this Flux.1: {why}; known are Euler, LCM, UniPC"
+    )
+    assert find_scheduler("DPM++ 2M", None, None, FLUX, {"use_dynamic_shifting": True}) == "dpmpp_2m_flow"

@@ -215,7 +215,7 @@ def test_a_scheduler_of_another_kind_of_model_is_refused(facts: FamilyFacts) -> 
 
 def test_a_scheduler_that_no_pipeline_begins_from_an_image_with_is_refused() -> None:
     ask(FLUX, scheduler="unipc_flow")
-    ask(FLUX, scheduler="dpmpp_2m_flow")
+    ask(FLUX, scheduler="dpmpp_2m_flow", scheduler_config={"use_dynamic_shifting": True})
     assert refusal(FLUX, scheduler="dpmpp_2m_flow", has_controlnets=True).field == "scheduler"
     refused = refusal(FLUX, "image", scheduler="unipc_flow")
     assert refused.field == "scheduler"

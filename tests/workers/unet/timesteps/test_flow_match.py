@@ -10,6 +10,7 @@ import torch
 from diffusers.pipelines.flux.pipeline_flux import retrieve_timesteps
 
 from shared.catalog.schedulers import FLOW_MATCH_SCHEDULERS, SCHEDULERS, schedulers_of
+from shared.errors import InvalidRequest
 from shared.families.flux import FLUX
 from tests.workers.unet.specs import spec
 from workers.devices.selection import find_device
@@ -29,13 +30,17 @@ def plain_scheduler(name: str, config: dict[str, Any], **shift: float) -> Any:
     return getattr(diffusers, kind.name).from_config(config, **kind.options, **own | shift)
 
 
-@pytest.mark.parametrize("name", schedulers_of(FLUX))
-def test_steps_lie_where_fluxs_pipeline_places_them(name: str) -> None:
-    scheduler = plain_scheduler(name, DYNAMIC)
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [(name, config) for config in (DYNAMIC, STATIC) for name in schedulers_of(FLUX, config)],
+)
+def test_steps_lie_where_fluxs_pipeline_places_them(name: str, config: dict[str, Any]) -> None:
+    scheduler = plain_scheduler(name, config)
     sigmas = None if SCHEDULERS[name].options.get("use_flow_sigmas") else [1.0, 0.8, 0.6, 0.4, 0.2]
     retrieve_timesteps(scheduler, STEPS, "cpu", sigmas=sigmas, mu=MU)
     options = {"mu": MU} if sigmas is None else {"mu": MU, "sigmas": sigmas}
-    made = make_schedule(TimestepSpec(name, STEPS, options=json.dumps(options)), DYNAMIC, CPU)
+    made = make_schedule(TimestepSpec(name, STEPS, options=json.dumps(options)), config, CPU)
+    check_steps(spec(scheduler=name, num_inference_steps=STEPS), config, options)
     assert torch.equal(made.timesteps, scheduler.timesteps)
     assert torch.equal(made.scheduler.sigmas, scheduler.sigmas)
 
@@ -81,3 +86,8 @@ def test_the_jobs_mu_and_shift_count_before_the_models() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 9])
 def test_every_scheduler_of_flow_matching_runs_to_its_end(name: str, steps: int) -> None:
     check_steps(spec(scheduler=name, num_inference_steps=steps), STATIC)
+
+
+def test_an_error_of_diffusers_without_a_text_is_told_by_its_kind() -> None:
+    with pytest.raises(InvalidRequest, match=r"cannot walk 5: AssertionError\(\)"):
+        check_steps(spec(scheduler="dpmpp_2m_flow", num_inference_steps=5), STATIC, {"mu": MU})
