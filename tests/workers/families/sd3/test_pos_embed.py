@@ -1,6 +1,7 @@
 """What a ControlNet of SD3.5 large takes of its base model's files."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from shared.catalog.entries import LoadOptions
+from tests.original_names import PREFIX, sd3_names
 from tests.tiny_transformers import make_sd3
+from workers.families.load_base_model import load_model
 from workers.families.sd3.pos_embed import load_pos_embed
 from workers.model_checks.weight_files import Unloadable
 
@@ -49,15 +53,27 @@ def test_the_layer_is_read_from_the_shards_of_a_folder(
         assert torch.equal(layer(x), own(x))
 
 
-def test_the_layer_is_read_from_a_single_file(weights: dict[str, Tensor], tmp_path: Path) -> None:
-    theirs = {"proj.weight": "x_embedder.proj.weight", "proj.bias": "x_embedder.proj.bias"}
+def by_original_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without what stands before them in some files."""
+    return {name.removeprefix(PREFIX): tensor for name, tensor in sd3_names(weights).items()}
+
+
+@pytest.mark.parametrize(
+    "names", [sd3_names, by_original_names, dict], ids=["prefix", "original", "diffusers"]
+)
+def test_the_layer_is_read_from_a_single_file_that_is_a_base_model(
+    names: Callable[[Mapping[str, Tensor]], dict[str, Tensor]], weights: dict[str, Tensor], tmp_path: Path
+) -> None:
+    pipe = make_sd3()
+    pipe.save_pretrained(tmp_path / "configs")
     file = tmp_path / "sd3.safetensors"
-    save_file(
-        {f"model.diffusion_model.{theirs.get(name, name)}": tensor for name, tensor in weights.items()}, file
-    )
+    save_file({name: tensor.clone() for name, tensor in names(pipe.transformer.state_dict()).items()}, file)
+    options = LoadOptions(config=str(tmp_path / "configs"))
+    base = load_model("sd3", str(file), "float32", "cpu", options).parts["transformer"].pos_embed
     layer = load_pos_embed(str(file), 32, torch.float32)
     for name, tensor in layer.state_dict().items():
         assert torch.equal(tensor, weights[name])
+        assert torch.equal(tensor, base.state_dict()[name])
 
 
 def test_a_base_model_without_it_is_refused_by_name(weights: dict[str, Tensor], tmp_path: Path) -> None:
