@@ -44,7 +44,7 @@ def resolve(valid: ValidRequest, source: Source, services: Services, tenant: str
     reader = ImageReader(services, tenant)
     known: dict[str, Any] = {}
     if request.image is not None:
-        multiple = services.families.size_multiple(draft.model)
+        multiple = services.families.image_multiple(draft.model)
         limit = largest_side_px(request, services, draft.model)
         known |= read_input_images(request, reader, size_multiple=multiple, limit_px=limit)._asdict()
     if receipt is not None:  # no request has these in this meaning

@@ -5,6 +5,7 @@ Of single files and hub ids nothing is known before they are loaded: questions a
 """
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,12 @@ class ModelFamilies:
     def size_multiple(self, model: str) -> int:
         """The sides of a model's images must be divisible by this, in pixels."""
         return (self.facts(model) or FamilyFacts).size_multiple
+
+    def image_multiple(self, model: str) -> int:
+        """What sides that a job takes from its image are rounded down to: a multiple that any family takes,
+        where the model's is not known."""
+        facts = self.facts(model)
+        return math.lcm(*(one.size_multiple for one in (families() if facts is None else [facts])))
 
     def controlnet(self, name: str) -> ControlNetTraits | None:
         """What there is to know of a ControlNet."""

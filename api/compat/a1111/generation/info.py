@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from api.compat.a1111.generation.accepted_call import AcceptedCall
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
-from api.compat.a1111.generation.images.init_image import as_is, read_init_image
+from api.compat.a1111.generation.images.init_image import SizeLimits, as_is, read_init_image
 from api.compat.a1111.generation.images.masks import MaskedImage
 from api.compat.a1111.generation.images.png_text import text_chunk, with_chunk
 from api.compat.a1111.generation.images.preview import current_image
@@ -64,14 +64,7 @@ def generation_response(job: Job, call: AcceptedCall, services: Services) -> Res
 
 def _masked_image(fields: Img2ImgFields, model: str, services: Services) -> MaskedImage | None:
     """Decoded again: a call that waits keeps its images as they were sent."""
-    settings, multiple = services.settings, services.families.size_multiple(model)
-    read = partial(
-        read_init_image,
-        as_is(fields),
-        max_px=settings.max_control_px,
-        max_side_px=settings.max_side_px,
-        multiple=multiple,
-    )
+    read = partial(read_init_image, as_is(fields), SizeLimits.of(model, services))
     return work_on_images(read, services).masked
 
 

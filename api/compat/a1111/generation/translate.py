@@ -9,7 +9,7 @@ from api.compat.a1111.errors import note_units
 from api.compat.a1111.generation.controlnet_units import read_units
 from api.compat.a1111.generation.family_fields import guidance_fields, guidance_warnings, prompt_fields
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields, known_fields
-from api.compat.a1111.generation.images.init_image import InitImage, read_init_image
+from api.compat.a1111.generation.images.init_image import InitImage, SizeLimits, read_init_image
 from api.compat.a1111.generation.images.resizing import Size
 from api.compat.a1111.generation.settings import read_settings
 from api.compat.a1111.generation.sizes import size_of
@@ -63,12 +63,12 @@ def _translate(
     units = read_units(fields.alwayson_scripts)
     job, more = _job_fields(fields, sticky, services, has_controlnets=bool(units.units))
     note_units([place for place, _ in units.units])
-    max_px, max_side_px = services.settings.max_control_px, services.settings.max_side_px
+    max_px = services.settings.max_control_px
     init: InitImage | None = None
     if isinstance(fields, Img2ImgFields):
         img2img = fields
-        multiple = services.families.size_multiple(job["model"])
-        read = partial(read_init_image, img2img, max_px=max_px, max_side_px=max_side_px, multiple=multiple)
+        limits = SizeLimits.of(job["model"], services)
+        read = partial(read_init_image, img2img, limits)
         init = work_on_images(read, services)
         job |= {**init.job_fields, "strength": img2img.denoising_strength}
     if units.units:

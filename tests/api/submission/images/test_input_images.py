@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,9 @@ from PIL import Image
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
+from shared.catalog.entries import Catalog, ModelEntry
 from shared.errors import ImageGone
+from shared.families.registry import families
 from shared.keys import LOCAL, control_key
 from tests.api.services import base64_of, edge, image_file, receipt_of, replay
 from tests.api.services import resolved as resolved_request
@@ -29,6 +32,17 @@ def test_an_input_image_is_stored_by_its_content_and_gives_the_job_its_size(serv
     with Image.open(io.BytesIO(services.images.get(control_key(spec.image, tenant=LOCAL)))) as stored:
         assert stored.size == (72, 50)
     assert spec.mask_image is None
+
+
+def test_of_a_model_whose_family_is_not_known_it_is_a_size_that_any_family_takes(services: Services) -> None:
+    catalog = Catalog(default_model="m", models={"m": ModelEntry(source="hub:x/y")})
+    hub = replace(services, catalog=catalog)
+    spec = resolved(hub, image=source((104, 72)))
+    assert (spec.width, spec.height) == (96, 64)
+    for facts in families():
+        assert spec.width % facts.size_multiple == spec.height % facts.size_multiple == 0
+    named = resolved(hub, image=source((104, 72)), width=72)  # which the model may take
+    assert (named.width, named.height) == (72, 64)
 
 
 def test_a_size_that_is_asked_for_wins_over_the_images(services: Services) -> None:

@@ -1,13 +1,14 @@
 """The image that an ``img2img`` call starts from, and its mask, as a job takes them."""
 
 import base64
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from PIL import Image
 
 from api.compat.a1111.generation.fields import Img2ImgFields
 from api.compat.a1111.generation.images.masks import MaskedImage, MaskOptions, apply_mask, mask_of
 from api.compat.a1111.generation.images.resizing import ResizeMode, Size, resize
+from api.services import Services
 from api.submission.images.decode import decode_rgba, encode_png
 from shared.errors import InvalidRequest, NotFound
 
@@ -15,6 +16,22 @@ from shared.errors import InvalidRequest, NotFound
 _BACKGROUND = (255, 255, 255)
 #: ``inpainting_fill``: what is masked begins with the colours around it, or with its own.
 _FILL, _ORIGINAL = 0, 1
+
+
+class SizeLimits(NamedTuple):
+    """Which sizes images may have, in pixels."""
+
+    max_px: int  # width times height of the image that was sent
+    max_side: int  # of the model's image
+    multiple: int  # of sides that the call names
+    image_multiple: int  # of those that are the image's
+
+    @classmethod
+    def of(cls, model: str, services: Services) -> Self:
+        """Those of a model's images."""
+        settings, families = services.settings, services.families
+        own = families.size_multiple(model), families.image_multiple(model)
+        return cls(settings.max_control_px, settings.max_side_px, *own)
 
 
 class InitImage(NamedTuple):
@@ -35,23 +52,20 @@ class InitImage(NamedTuple):
         return fields if self.mask is None else fields | {"mask_image": base64_png(self.mask)}
 
 
-def read_init_image(fields: Img2ImgFields, *, max_px: int, max_side_px: int, multiple: int) -> InitImage:
-    """Decode and resize; raises `NotFound` without an image, `InvalidRequest` for a field.
-
-    The sides of the model's images are multiples of ``multiple``, in pixels.
-    """
+def read_init_image(fields: Img2ImgFields, limits: SizeLimits) -> InitImage:
+    """Decode and resize; raises `NotFound` without an image, `InvalidRequest` for a field."""
     mode, options = _resize_mode(fields), _mask_options(fields)
     if not fields.init_images:
         raise NotFound("Init image not found")
     if len(fields.init_images) > 1:
         raise InvalidRequest(f"one image, not {len(fields.init_images)}", field="init_images")
-    sent = decode_rgba(fields.init_images[0], max_px=max_px, field="init_images.0")
+    sent = decode_rgba(fields.init_images[0], max_px=limits.max_px, field="init_images.0")
     image = Image.new("RGB", sent.size, _BACKGROUND)
     image.paste(sent, mask=sent.getchannel("A"))
-    size = _size(fields, image.size, max_side_px, multiple)
+    size = _size(fields, image.size, limits)
     if not fields.mask:
         return InitImage(resize(image, size, mode), None, None)
-    mask = mask_of(decode_rgba(fields.mask, max_px=max_px, field="mask"))
+    mask = mask_of(decode_rgba(fields.mask, max_px=limits.max_px, field="mask"))
     masked = apply_mask(image, mask, size, options)
     return InitImage(masked.image, masked.mask, masked)
 
@@ -89,14 +103,15 @@ def _mask_options(fields: Img2ImgFields) -> MaskOptions:
     )
 
 
-def _size(fields: Img2ImgFields, own: Size, max_side_px: int, multiple: int) -> Size:
+def _size(fields: Img2ImgFields, own: Size, limits: SizeLimits) -> Size:
     """Of the job; a side that is not asked for is the image's."""
+    multiple, grid = limits.multiple, limits.image_multiple
     size = tuple(
-        side // multiple * multiple or multiple if wanted is None else wanted
+        side // grid * grid or grid if wanted is None else wanted
         for wanted, side in zip((fields.width, fields.height), own, strict=True)
     )
     for name, side in zip(("width", "height"), size, strict=True):  # before anything is made so large
-        if side < multiple or side % multiple or side > max_side_px:
-            detail = f"{name} is {side}: a multiple of {multiple}, at most {max_side_px}"
+        if side < multiple or side % multiple or side > limits.max_side:
+            detail = f"{name} is {side}: a multiple of {multiple}, at most {limits.max_side}"
             raise InvalidRequest(detail, field=name)
     return size[0], size[1]

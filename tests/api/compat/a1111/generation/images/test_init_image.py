@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,10 @@ from sd_backend_client.api.a1111_webservice import A1111Webservice
 from sd_backend_client.api.webui.diffusion_request_body import DiffusionRequestBody
 from webuiapi import WebUIApi
 
+from api.compat.a1111.generation.fields import Img2ImgFields
+from api.compat.a1111.generation.images.init_image import SizeLimits, read_init_image
 from api.services import Services
+from shared.catalog.entries import Catalog, ModelEntry
 from shared.jobs.spec import JobSpec
 from shared.keys import LOCAL, control_key
 from tests.api.compat.fake_worker import FakeWorker
@@ -52,6 +56,17 @@ def test_an_image_is_resized_to_width_and_height(
     assert stored(services, spec.image).size == (64, 64)
     assert "Denoising strength: 0.75" in result.image.info["parameters"]
     assert result.parameters["init_images"] is None
+
+
+def test_of_a_model_of_an_unknown_family_the_images_sides_are_ones_that_any_takes(
+    services: Services,
+) -> None:
+    catalog = Catalog(default_model="m", models={"m": ModelEntry(source="hub:x/y")})
+    limits = SizeLimits.of("m", replace(services, catalog=catalog))
+    fields = Img2ImgFields(init_images=[base64_of(image_file((104, 72)))])
+    assert read_init_image(fields, limits).image.size == (96, 64)
+    named = fields.model_copy(update={"width": 72, "height": 64})
+    assert read_init_image(named, limits).image.size == (72, 64)
 
 
 def test_crop_and_fill_keep_the_aspect_ratio(webui: WebUIApi, worker: FakeWorker, services: Services) -> None:
