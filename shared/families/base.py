@@ -106,6 +106,8 @@ class FamilyFacts(ABC):
     controlnet_layouts_vary: bool = False
     #: Which `shared.catalog.entries.EngineName` may run its models and ControlNets.
     engines: frozenset[str] = frozenset({"eager", "graphs", "compile"})
+    #: Which `workers.model_checks.entry_options.LIMITED_OPTIONS` of catalog entries they follow.
+    entry_options: frozenset[str] = frozenset({"attention_slicing", "memory_format"})
     #: Parts that a LoRA may train.
     lora_parts: tuple[str, ...]
     #: Of the fields of a job that not every family takes (`shared.jobs.options.JobOptions.limited_fields`),
@@ -256,14 +258,6 @@ class FamilyFacts(ABC):
         """The most pixels of a side that the model has positions for. None: there is no limit, or it is not
         known."""
         return None
-
-
-def engine_problem(facts: FamilyFacts, engine: str) -> str | None:
-    """Why the engine cannot run a network of the family, as the end of a sentence; None: it can."""
-    if engine in facts.engines:
-        return None
-    known = " or ".join(repr(name) for name in sorted(facts.engines))
-    return f"engine {engine!r} does not run {facts.label}; say {known}, or leave it out"
 
 
 def incompatibility(

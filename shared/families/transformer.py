@@ -42,6 +42,7 @@ class TransformerFacts(FamilyFacts):
     denoiser: str = "transformer"
     controlnet_layouts_vary: bool = True
     engines: frozenset[str] = frozenset({"eager"})
+    entry_options: frozenset[str] = frozenset()
     size_multiple: int = 16  # 8 of the VAE, 2 of a token
     #: Tokens of text that residuals have beside those of the image; of a prompt of usual length.
     residual_text_tokens: int = 0

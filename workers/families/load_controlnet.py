@@ -11,7 +11,7 @@ from shared.catalog.controlnet_bases import Base, sharing_problem
 from shared.catalog.entries import HUB, SINGLE_FILE, Catalog, MemoryFormat
 from shared.catalog.model_families import ModelFamilies
 from shared.errors import CatalogGone, ModelFailed
-from shared.families.base import engine_problem, incompatibility
+from shared.families.base import incompatibility
 from shared.families.registry import (
     denoisers,
     family_of,
@@ -25,6 +25,7 @@ from workers.engines.selection import make_engines
 from workers.families.base_controlnet import ControlNet, ControlNetSource
 from workers.families.engine_memory import with_engines
 from workers.families.registry import family
+from workers.model_checks.entry_options import option_problem
 from workers.model_checks.source import check_controlnet_entry, check_controlnet_source
 from workers.model_checks.weight_files import Unloadable, read_header
 from workers.runtime.device_memory import DeviceMemory
@@ -71,7 +72,7 @@ def controlnet_cache(
         )
         engine = "graphs" if entry.engine == "compile" and not compiles else entry.engine
         facts = family_of_controlnet(controlnet.model.config)
-        if facts is not None and (why := engine_problem(facts, entry.engine)):
+        if facts is not None and (why := option_problem(facts, entry)):
             raise ModelFailed(f"ControlNet {name!r}: {why}")
         controlnet.engines = make_engines(engine, name, find_device(settings.device), settings.home)
         bases = [

@@ -12,7 +12,7 @@ from typing import Any
 
 from shared.catalog.entries import HUB, SINGLE_FILE, ControlNetEntry, LoadOptions, ModelEntry, locate
 from shared.errors import ModelFailed
-from shared.families.base import FamilyFacts, engine_problem
+from shared.families.base import FamilyFacts
 from shared.families.registry import (
     controlnet_classes,
     family_of_controlnet,
@@ -20,6 +20,7 @@ from shared.families.registry import (
     family_of_file,
     family_of_pipeline,
 )
+from workers.model_checks.entry_options import option_problem
 from workers.model_checks.quantized import refuse_quantized_config, refuse_quantized_weights
 from workers.model_checks.tokenizer import check_tokenizer
 from workers.model_checks.weight_files import Unloadable, has_files, read_header, read_json, weight_files
@@ -53,7 +54,7 @@ def check_model_entry(name: str, entry: ModelEntry, catalog: Path) -> None:
         described = Path(options.config or locate(catalog, entry.source))
         with _named(f"model {name!r} ({described})"):
             if described.is_dir():
-                _check_engine(_family(read_json(described, "model_index.json")), entry.engine)
+                _check_options(_family(read_json(described, "model_index.json")), entry)
 
 
 def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> None:
@@ -67,7 +68,7 @@ def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> 
             described = read_json(folder, "config.json") if folder.is_dir() else {}
             facts = family_of_controlnet(described) if described else None
             if facts is not None:
-                _check_engine(facts, entry.engine)
+                _check_options(facts, entry)
                 if problem := facts.controlnet_problem(described):
                     raise Unloadable(problem)
 
@@ -109,8 +110,8 @@ def check_controlnet_source(
             refuse_quantized_weights("it", read_header(path, file).tensors)
 
 
-def _check_engine(facts: FamilyFacts, engine: str) -> None:
-    if why := engine_problem(facts, engine):
+def _check_options(facts: FamilyFacts, entry: ModelEntry | ControlNetEntry) -> None:
+    if why := option_problem(facts, entry):
         raise Unloadable(why)
 
 

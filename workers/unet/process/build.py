@@ -9,7 +9,6 @@ from shared.catalog.entries import Catalog
 from shared.catalog.model_families import ModelFamilies
 from shared.catalog.step_bytes import largest_step_bytes_of_models
 from shared.errors import ModelFailed
-from shared.families.base import engine_problem
 from shared.jobs.store import JobStore
 from shared.redis_clients import control_redis, residual_servers, with_timeout
 from shared.registry.live_workers import LiveWorkersCache
@@ -26,6 +25,7 @@ from workers.families.load_controlnet import controlnet_cache
 from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
+from workers.model_checks.entry_options import option_problem
 from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.budgets.memory_budget import HOST_BYTES
 from workers.runtime.device_loss import DeviceLoss
@@ -129,7 +129,7 @@ def _model_cache(
             without_text_encoders=sizes.is_apart(name),
             make_room=partial(make_room, name),
         )
-        if why := engine_problem(model.facts, catalog.models[name].engine):
+        if why := option_problem(model.facts, catalog.models[name]):
             raise ModelFailed(f"model {name!r}: {why}")
         model.patcher.keep_pristine(settings.pristine)
         model.engines = make_engines(catalog.models[name].engine, name, memory.device, settings.home)

@@ -63,6 +63,24 @@ def test_an_engine_that_cannot_run_it_is_refused_when_it_is_checked(folder: Path
         check_controlnet_entry("m", control_net, folder / "catalog.toml")
 
 
+@pytest.mark.parametrize(
+    "option",
+    [{"attention_slicing": "auto"}, {"memory_format": "channels_last"}],
+    ids=lambda option: next(iter(option)),
+)
+def test_an_option_that_changes_nothing_of_it_is_refused_when_it_is_checked(
+    folder: Path, option: dict[str, Any]
+) -> None:
+    ((name, value),) = option.items()
+    why = rf"'m'.*{name} '{value}' changes nothing of Flux\.1: leave it out"
+    with pytest.raises(ModelFailed, match=why):
+        check_model_entry("m", ModelEntry(source="model", **option), folder / "catalog.toml")
+    if name in ControlNetEntry.model_fields:
+        control_net = ControlNetEntry.model_validate({"source": "net", "model": "m", **option})
+        with pytest.raises(ModelFailed, match=why):
+            check_controlnet_entry("m", control_net, folder / "catalog.toml")
+
+
 def test_a_model_that_takes_more_than_its_latents_is_refused(tmp_path: Path) -> None:
     pipe = make_flux()
     config = {**pipe.transformer.config, "in_channels": 24, "out_channels": 16}
