@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from shared.families.base import (
     Config,
@@ -15,6 +16,8 @@ from shared.families.transformer import TAKES_NO_SIGMAS, TransformerFacts, all_r
 
 #: Layers that a config without a number has.
 _LAYERS = 30
+#: What images are cut into, for people.
+PATCHES = "patches of 2 latents a side"
 #: Of images that no job gives a size: of no config.
 _SIZE_PX = 1024, 1024
 
@@ -52,9 +55,26 @@ class ZImageFacts(TransformerFacts):
         can_take_mask = count_in(config, "control_in_dim", 0) % 2 == 1
         return super().controlnet_traits(config)._replace(can_take_mask=can_take_mask)
 
+    def controlnet_problem(self, config: Config) -> str | None:
+        """See `FamilyFacts`."""
+        layers = _layers(config)
+        if not layers or layers[0] != 0 or any(after <= before for before, after in pairwise(layers)):
+            return f"its control_layers_places {config.get('control_layers_places')} do not rise from 0"
+        if not embeds_patches(config):
+            return f"it has no embedder of {PATCHES}"
+        return None
+
     def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
         """See `FamilyFacts`."""
         return _SIZE_PX
+
+
+def embeds_patches(config: Config) -> bool:
+    """Whether a denoiser or ControlNet of this config can embed the patches that images are cut into."""
+    sides, depths = config.get("all_patch_size", (2,)), config.get("all_f_patch_size", (1,))
+    if not isinstance(sides, list | tuple) or not isinstance(depths, list | tuple):
+        return False
+    return (2, 1) in zip(sides, depths, strict=False)
 
 
 def _layers(controlnet: Config) -> tuple[int, ...]:

@@ -129,7 +129,7 @@ def _load(
         if (at_fault := device_error(error, find_device(device))) is not None:
             raise at_fault from error
         raise ModelFailed(
-            f"model {name!r} ({source}) cannot be loaded: {error}{_hint(source, options)}"
+            f"model {name!r} ({source}) cannot be loaded: {str(error) or repr(error)}{_hint(source, options)}"
         ) from error
 
 

@@ -132,6 +132,8 @@ def load_controlnet(
             facts = family_of_controlnet(described)
         if facts is None:
             raise Unloadable("it is of no family that is served")
+        if described and (problem := facts.controlnet_problem(described)):
+            raise Unloadable(problem)
         reads_base = bool(facts.controlnet_layers) or facts.keeps_base_layer(described)
         beside = [folder for folder in (config, base if reads_base else None) if folder]
         wanted = ControlNetSource(
@@ -155,7 +157,9 @@ def load_controlnet(
     except Exception as error:  # a config can make a library raise anything
         if (at_fault := device_error(error, find_device(device))) is not None:
             raise at_fault from error
-        raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
+        raise ModelFailed(
+            f"ControlNet {name!r} ({source}) cannot be loaded: {str(error) or repr(error)}"
+        ) from error
 
 
 def read_config(source: str, part: str | None = None) -> Mapping[str, Any]:

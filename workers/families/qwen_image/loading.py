@@ -46,8 +46,6 @@ class QwenImageFamily(TransformerFamily):
         self, source: ControlNetSource, model: Any, base: Config, sha256: str
     ) -> QwenImageControlNet:
         """See `TransformerFamily`."""
-        if problem := self.facts.controlnet_problem(model.config):
-            raise Unloadable(problem)
         return QwenImageControlNet(source.name, model, self.facts, base, sha256)
 
 

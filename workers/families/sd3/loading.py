@@ -37,8 +37,6 @@ class SD3Family(TransformerFamily):
         self, source: ControlNetSource, model: Any, base: Config, sha256: str
     ) -> SD3ControlNet:
         """See `TransformerFamily`."""
-        if problem := self.facts.controlnet_problem(model.config):
-            raise Unloadable(problem)
         return SD3ControlNet(source.name, model, self.facts, base, sha256)
 
     def _load_controlnet_model(self, source: ControlNetSource) -> Any:

@@ -140,7 +140,7 @@ class TransformerFamily(ABC):
                 else:
                     modules[part] = kind.from_pretrained(folder, subfolder=part, **weights)
             except Exception as error:  # a config can make a library raise anything
-                raise Unloadable(f"{part}: {error}") from error
+                raise Unloadable(f"{part}: {str(error) or repr(error)}") from error
         if options.vae_dtype is not None:
             modules["vae"].to(getattr(torch, options.vae_dtype))
         absent = [part for part in self.facts.optional_parts if part not in encoders]

@@ -183,7 +183,7 @@ def _load_pipeline(path: str, dtype: torch.dtype, options: LoadOptions, *, on_me
     try:
         return kind.from_pretrained(path, **weights, **encoders, **_UNUSED[kind])
     except Exception as error:
-        raise Unloadable(f"{_broken_part(path, weights)}{error}") from error
+        raise Unloadable(f"{_broken_part(path, weights)}{str(error) or repr(error)}") from error
 
 
 def _broken_part(path: str, weights: Mapping[str, Any]) -> str:

@@ -1,14 +1,13 @@
 """Loads Z-Image and its ControlNets."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 from diffusers import ZImageControlNetModel, ZImagePipeline
 
 from shared.families.base import Config
-from shared.families.z_image import Z_IMAGE
+from shared.families.z_image import PATCHES, Z_IMAGE, embeds_patches
 from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource
 from workers.families.transformer.loading import TransformerFamily, read_denoiser_config
@@ -22,6 +21,16 @@ from workers.model_checks.weight_files import Unloadable
 @dataclass(frozen=True)
 class ZImageFamily(TransformerFamily):
     """See `TransformerFamily`."""
+
+    def check_pipeline(self, pipe: Any) -> None:
+        """See `TransformerFamily`: models of further latents or other patches have the same parts."""
+        taken, own = pipe.transformer.config.in_channels, pipe.vae.config.latent_channels
+        if taken != own:
+            raise Unloadable(f"its transformer takes {taken} channels, its latents have {own}")
+        if pipe.vae.config.shift_factor is None:
+            raise Unloadable("its VAE has no shift_factor")
+        if not embeds_patches(pipe.transformer.config):
+            raise Unloadable(f"its transformer has no embedder of {PATCHES}")
 
     def make_model(self, source: ModelSource, pipe: Any, loaded: LoadedWeights) -> ZImageModel:
         """See `TransformerFamily`."""
@@ -37,9 +46,6 @@ class ZImageFamily(TransformerFamily):
 
     def _load_controlnet_model(self, source: ControlNetSource) -> Any:
         controlnet: Any = super()._load_controlnet_model(source)
-        places = list(controlnet.config.control_layers_places)
-        if places[0] != 0 or any(after <= before for before, after in pairwise(places)):
-            raise Unloadable(f"its control_layers_places {places} do not rise from 0")
         assert source.base is not None, "it was checked"
         config = read_denoiser_config(source.base_config or source.base, self.facts.denoiser)
         return ZImageControlNetModel.from_transformer(

@@ -1,8 +1,10 @@
 """Loading Z-Image and its ControlNets from what diffusers saves."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from infra.tiny_models.z_image import make_z_image, make_z_image_controlnet
 from shared.catalog.catalog import read_catalog
+from shared.catalog.entries import ControlNetEntry
 from shared.errors import ModelFailed
 from shared.settings import Settings
 from workers.families.load_base_model import load_model
@@ -20,6 +23,7 @@ from workers.families.load_controlnet import controlnet_cache, load_controlnet
 from workers.families.z_image.base_layers import load_base_layers
 from workers.families.z_image.controlnet import ZImageControlNet
 from workers.families.z_image.model import ZImageModel
+from workers.model_checks.source import check_controlnet_entry
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.weights.loaded import weights_sha256
 
@@ -127,12 +131,49 @@ def test_layers_that_hold_nan_are_refused(folder: Path, tmp_path: Path) -> None:
         load(models)
 
 
-def test_control_layers_that_do_not_rise_are_refused(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"control_layers_places": [0, 4, 2]}, "its control_layers_places [0, 4, 2] do not rise from 0"),
+        ({"control_layers_places": [1, 2]}, "its control_layers_places [1, 2] do not rise from 0"),
+        ({"control_layers_places": []}, "its control_layers_places [] do not rise from 0"),
+        ({"control_layers_places": None}, "its control_layers_places None do not rise from 0"),
+        ({"all_patch_size": [4]}, "it has no embedder of patches of 2 latents a side"),
+        ({"all_f_patch_size": [2]}, "it has no embedder of patches of 2 latents a side"),
+    ],
+)
+def test_a_controlnet_that_cannot_guide_any_job_is_refused_by_what_it_lacks(
+    folder: Path, tmp_path: Path, change: dict[str, Any], why: str
+) -> None:
     models = copied(folder, tmp_path, lambda weights: None)
     config = json.loads((models / "2.1" / "config.json").read_text())
-    (models / "2.1" / "config.json").write_text(json.dumps(config | {"control_layers_places": [0, 4, 2]}))
-    with pytest.raises(ModelFailed, match=r"control_layers_places \[0, 4, 2\] do not rise from 0"):
+    (models / "2.1" / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(ModelFailed, match=re.escape(f"cannot be loaded: {why}")):
         load(models)
+    entry = ControlNetEntry.model_validate({"source": "2.1", "model": "base"})
+    with pytest.raises(ModelFailed, match=re.escape(f"cannot be loaded: {why}")):
+        check_controlnet_entry("2.1", entry, models / "catalog.toml")
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "why"),
+    [
+        ("vae", {"shift_factor": None}, "its VAE has no shift_factor"),
+        ("vae", {"shift_factor": 0.1}, None),
+        ("transformer", {"in_channels": 8}, "its transformer takes 8 channels, its latents have 4"),
+        ("transformer", {"all_patch_size": [4]}, "its transformer has no embedder of patches of 2 latents"),
+        ("transformer", {"all_patch_size": [2, 4], "all_f_patch_size": [1, 1]}, None),
+    ],
+)
+def test_a_model_of_other_latents_or_patches_is_refused(
+    tmp_path: Path, part: str, change: dict[str, Any], why: str | None
+) -> None:
+    pipe = make_z_image()
+    module = getattr(pipe, part)
+    pipe.register_modules(**{part: type(module).from_config({**module.config, **change})})
+    pipe.save_pretrained(tmp_path / "model")
+    with nullcontext() if why is None else pytest.raises(ModelFailed, match=why):
+        load_model("m", str(tmp_path / "model"), "float32", "cpu")
 
 
 def test_a_controlnet_without_a_base_model_is_refused(folder: Path) -> None:
