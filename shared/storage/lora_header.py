@@ -15,6 +15,7 @@ from shared.storage.lora_base_model import (
     family_of,
     iterate_cooperatively,
 )
+from shared.storage.lora_parts import THIRD_ENCODER, family_by_t5, part_of, with_t5_of
 from shared.storage.lora_transformer import transformer_family
 from shared.storage.safetensors_header import LENGTH_BYTES, MAX_HEADER_BYTES, TensorInfo
 
@@ -28,11 +29,6 @@ _EMBEDDING, _EMBEDDING_END = "bundle_emb.", ".string_to_param.*"
 _FIRST_FACTOR = re.compile(r"(lora_A|lora_down|lora\d?\.down|hada_w1_b|hada_w2_b|lokr_w1_b|lokr_w2_b)\b")
 #: Keys of a LoRA, of LyCORIS' LoHa and LoKr, and of their variants without a first factor.
 _LORA_KEY = re.compile(r"lora_|lora\d?\.|hada_|lokr_|lycoris_|\.diff(_b)?$|\.[wb]_norm$")
-#: How keys of text encoders begin; ComfyUI's ``clip_l`` is the first one of most, ``clip_h`` is SD 2's.
-#: Of UNets only SDXL's have a second one; T5 is the third of Stable Diffusion 3, and the second of Flux.
-_SECOND_ENCODER = ("text_encoder_2.", "lora_te2_", "text_encoders.clip_g.")
-_T5 = re.compile(r"^(text_encoder_3\.|lora_te3_|text_encoders\.t5)|encoder[._]block[._]\d+[._]layer[._]")
-_FIRST_ENCODER = ("text_encoder", "text_model.", "lora_te")
 #: What `torch.save` writes: a zip archive, or before that a bare pickle. Read as the length of a header both
 #: exceed its limit; a real header may begin with the same two bytes, but not exceed it.
 _TORCH_MAGIC = (b"PK\x03\x04", b"\x80\x02")
@@ -65,13 +61,13 @@ def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str])
     transformer = transformer_family(iterate_cooperatively(factors), factors)
     width = cross_attention_dim(factors) if transformer is None else None
     known, part_of_the_rest = lora_parts(), "unet" if transformer is None else "transformer"
-    parts = {_part_of(key, known, part_of_the_rest) for key in factors}
+    parts = {part_of(key, known, part_of_the_rest) for key in factors}
     if transformer is None or transformer == "unknown":
-        family = family_of(width, parts, metadata)
+        family = family_by_t5(iterate_cooperatively(factors)) or family_of(width, parts, metadata)
     else:
         family = transformer
-    if family == "flux":
-        parts = {"text_encoder_2" if part == "text_encoder_3" else part for part in parts}
+    if family is not None and isinstance(facts := named(family), TransformerFacts):
+        parts = with_t5_of(facts, parts)
     return LoraInfo(
         tensors=len(tensors),
         rank=max(ranks, default=0),
@@ -112,7 +108,8 @@ def incompatibility(info: LoraInfo, model: ModelSignature) -> str | None:
         return _transformer_incompatibility(info, facts)
     if model.text_width is None:
         return None
-    if "transformer" in info.parts:
+    of_transformer = isinstance(info.family and named(info.family), TransformerFacts)
+    if of_transformer or not {"transformer", THIRD_ENCODER}.isdisjoint(info.parts):
         return f"was trained for {_label(info.family) or 'a transformer'}; the model is {model.label}"
     return _unet_incompatibility(info, model.text_width)
 
@@ -122,7 +119,7 @@ def _transformer_incompatibility(info: LoraInfo, facts: TransformerFacts) -> str
         return f"was trained for {_label(info.family)}; the model is {facts.label}"
     if info.cross_attention_dim is not None:
         return f"has cross-attention, so it was trained for a UNet; the model is {facts.label}"
-    others = set(info.parts) - {*facts.lora_parts, "unet"}
+    others = with_t5_of(facts, info.parts) - {*facts.lora_parts, "unet"}
     if others:
         theirs, ours = " and ".join(sorted(others)), " and ".join(facts.lora_parts)
         return f"trains {theirs}, and only {ours} of {facts.label} can be trained"
@@ -159,21 +156,6 @@ def _embedding_name(rest: str) -> str:
     if rest.endswith(_EMBEDDING_END):
         return rest.removesuffix(_EMBEDDING_END) or rest
     return rest.rpartition(".")[0] or rest
-
-
-def _part_of(key: str, known: frozenset[str], rest: str) -> str:
-    """The part that a key names, by its format's prefix or as one of the ``known`` parts of all families.
-
-    ``rest`` is that of keys which name none.
-    """
-    if _T5.search(key):
-        return "text_encoder_3"
-    if key.startswith(_SECOND_ENCODER):
-        return "text_encoder_2"
-    first = key.partition(".")[0]
-    if first in known:
-        return first
-    return "text_encoder" if key.startswith(_FIRST_ENCODER) else rest
 
 
 def _is_real(key: str, dtype: str) -> bool:

@@ -125,9 +125,40 @@ def test_parts_that_cannot_be_trained_are_refused_by_name() -> None:
     t5 = "lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_down.weight"
     assert incompatibility(inspect(t5, FILES["flux PEFT"][1]), signature(FLUX)) is None
     assert incompatibility(inspect(t5), signature(SD3)) is None
+    assert "trains text_encoder_3, and only transformer" in str(
+        incompatibility(inspect(t5), signature(Z_IMAGE))
+    )
     clip = "text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight"
     assert incompatibility(inspect(clip, FILES["flux PEFT"][1]), signature(FLUX)) is None
     assert incompatibility(inspect(clip), signature(FLUX)) is None  # the first encoder of many models
+
+
+T5_MODULE = "encoder.block.0.layer.0.SelfAttention.q"
+#: Names of T5, and the families that it may be of; the parts of a file that trains nothing else.
+T5_FILES: dict[str, tuple[list[FamilyFacts], list[str]]] = {
+    f"text_encoder_2.{T5_MODULE}.lora_A.weight": ([FLUX], ["text_encoder_2"]),
+    f"lora_te2_{T5_MODULE.replace('.', '_')}.lora_down.weight": ([FLUX], ["text_encoder_2"]),
+    f"text_encoder_3.{T5_MODULE}.lora_A.weight": ([SD3], ["text_encoder_3"]),
+    f"lora_te3_{T5_MODULE.replace('.', '_')}.lora_down.weight": ([FLUX, SD3], ["text_encoder_3"]),
+    f"text_encoders.t5xxl.transformer.{T5_MODULE}.lora_down.weight": ([FLUX, SD3], ["text_encoder_3"]),
+}
+
+
+@pytest.mark.parametrize("key", T5_FILES)
+def test_a_t5_alone_fits_the_models_whose_text_encoder_has_that_name(key: str) -> None:
+    fitting, parts = T5_FILES[key]
+    info = inspect(key, width=4096)
+    assert info.parts == parts
+    for facts in (FLUX, SD3, QWEN_IMAGE, Z_IMAGE, SD1, SDXL):
+        why = incompatibility(info, signature(facts))
+        assert (why is None) == (facts in fitting), why
+        assert why is None or facts.label in why
+
+
+def test_the_trainers_word_tells_which_text_encoder_t5_is() -> None:
+    key = f"lora_te3_{T5_MODULE.replace('.', '_')}.lora_down.weight"
+    assert inspect(key, ss_base_model_version="flux1").parts == ["text_encoder_2"]
+    assert inspect(key, ss_base_model_version="sd3m").parts == ["text_encoder_3"]
 
 
 def test_a_block_number_of_thousands_of_digits_is_no_block() -> None:

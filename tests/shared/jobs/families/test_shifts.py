@@ -91,7 +91,7 @@ def test_a_scheduler_is_refused_with_a_shift_that_diffusers_fails_with(
     assert refused == failing | unshifted
 
 
-@pytest.mark.parametrize(("facts", "shift"), itertools.product(FAMILIES, SHIFTS))
+@pytest.mark.parametrize(("facts", "shift"), list(itertools.product(FAMILIES, SHIFTS)))
 def test_a_model_lists_the_schedulers_that_its_jobs_without_controlnets_may_have(
     facts: FamilyFacts, shift: str
 ) -> None:
