@@ -30,10 +30,10 @@ class LoraTargets(Protocol):
     def parts(self) -> Mapping[str, nn.Module]:
         """The parts of the model that a LoRA may train, by name."""
 
-    def find(self, groups: Mapping[str, Mapping[str, str]]) -> Iterable[tuple[str, LoraTarget]]:
+    def find(self, groups: Mapping[str, Mapping[str, str]]) -> Iterable[tuple[str, LoraTarget | None]]:
         """Which modules each group of keys belongs to; groups that belong to none are left out.
 
         ``groups``: by the stem, a module's name in the file, the keys of its tensors by their roles
-        (`workers.lora.formats.key_mapping.group_keys`). A stem may have several targets. Raises
-        `InvalidLora`.
+        (`workers.lora.formats.key_mapping.group_keys`). A stem may have several targets;
+        None: it says again what other stems of the file say, and is left out. Raises `InvalidLora`.
         """

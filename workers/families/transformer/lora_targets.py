@@ -58,7 +58,7 @@ class TransformerLoraTargets:
     #: The parts of text encoders by what stands before their modules' names, but for the part itself.
     text_encoders: Mapping[str, str] = field(default_factory=dict)
 
-    def find(self, groups: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, LoraTarget]]:
+    def find(self, groups: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, LoraTarget | None]]:
         """See `LoraTargets`."""
         prefixes = dict.fromkeys(_TRANSFORMER, "transformer") | {f"{part}.": part for part in self.parts}
         prefixes |= {prefix: part for prefix, part in self.text_encoders.items() if part in self.parts}

@@ -89,7 +89,7 @@ def _match_modules(
     found: dict[str, list[tuple[LoraTarget, nn.Module] | None]] = defaultdict(list)
     for stem, target in targets.find(groups):
         check()
-        found[stem].append(_find(targets.parts.get(target.part), target))
+        found[stem] += [] if target is None else [_find(targets.parts.get(target.part), target)]
     refuse_keys(
         "match no module of this model",
         _keys(roles for stem, roles in groups.items() if None in found.get(stem, [None])),

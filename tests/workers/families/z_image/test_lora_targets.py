@@ -1,5 +1,6 @@
 """Every form of LoRA that Z-Image is trained in changes the weights that diffusers changes, by as much."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from shared.errors import InvalidLora
 from tests.tiny_transformers import make_z_image
 from tests.workers.lora import pipelines
 from tests.workers.lora.conftest import weights_of
-from tests.workers.lora.pipelines import down_up, kohya, linears, peft
+from tests.workers.lora.pipelines import down_up, factors, kohya, linears, peft
 from workers.families.z_image.lora_targets import z_image_lora_targets
 from workers.families.z_image.model import ZImageModel
 from workers.lora.formats.parser import read_lora
@@ -62,6 +63,19 @@ def lokr(pipe: Any, prefix: str, *, alpha: bool) -> dict[str, Tensor]:
     return tensors
 
 
+def anime_z(pipe: Any, prefix: str) -> dict[str, Tensor]:
+    """With dots in the names of the factors and of query, key and value, which are there as one, too."""
+    ends = ".lora.down.weight", ".lora.up.weight"
+    split = factors({prefix + name: shape for name, shape in linears(pipe.transformer).items()}, *ends)
+    both = {
+        prefix + name: shape
+        for name, shape in fused(pipe).items()
+        if name.endswith((".qkv", "attention.out"))
+    }
+    repeats = factors(both, *ends)
+    return {re.sub(r"\.to_([qkv])\.", r".to.\1.", key): tensor for key, tensor in split.items()} | repeats
+
+
 FORMS: dict[str, Callable[[Any], dict[str, Tensor]]] = {
     "PEFT": lambda pipe: peft(linears(pipe.transformer), "transformer."),
     "ai-toolkit and ComfyUI": lambda pipe: peft(linears(pipe.transformer), "diffusion_model."),
@@ -71,6 +85,17 @@ FORMS: dict[str, Callable[[Any], dict[str, Tensor]]] = {
     "kohya, fused": lambda pipe: kohya(
         {name: shape for name, shape in fused(pipe).items() if "attention" in name}, "lora_unet_"
     ),
+    "Anime-Z": lambda pipe: anime_z(pipe, "diffusion_model."),
+    "Anime-Z with underscores": lambda pipe: {
+        key.replace(".", "_", key.count(".") - 3): tensor
+        for key, tensor in anime_z(pipe, "lora_unet_").items()
+        if key.startswith("lora_unet_layers")
+    },
+    "Anime-Z, fused alone": lambda pipe: {
+        key: tensor
+        for key, tensor in anime_z(pipe, "diffusion_model.").items()
+        if not (".to.q" in key or ".to.k" in key or ".to.v" in key or ".to_out" in key)
+    },
     "LoKr": lambda pipe: lokr(pipe, "diffusion_model.", alpha=False),
     "LoKr with alphas": lambda pipe: lokr(pipe, "diffusion_model.", alpha=True),
     "LoKr in PEFT's names": lambda pipe: lokr(pipe, "transformer.", alpha=False),
@@ -115,7 +140,14 @@ def test_a_loaded_model_finds_the_names_of_the_first_release(pipe: Any, tmp_path
     assert len(lora.parts["transformer"]) == len(linears(pipe.transformer))
 
 
+def anime_z_of(*names: str) -> dict[str, Tensor]:
+    shapes = {f"layers.0.attention.{name}": (WIDTH, WIDTH) for name in names}
+    shapes["layers.0.attention.qkv"] = (3 * WIDTH, WIDTH)
+    return factors(shapes, ".lora.down.weight", ".lora.up.weight")
+
+
 REFUSED = {
+    "Anime-Z's without a part of what is one": (anime_z_of("to.q", "to.v"), "all name transformer.layers.0."),
     "Flux's": (kohya({"double_blocks.0.img_attn.proj": (32, 32)}, "lora_unet_"), "match no module"),
     "a text encoder's": (
         kohya({"model.layers.0.self_attn.q_proj": (32, 32)}, "lora_te1_"),
