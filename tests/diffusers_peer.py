@@ -79,7 +79,7 @@ def _assemble(pipe: Any, controlnets: Sequence[Any], wanted: JobSpec) -> Any:
     parts = dict(pipe.components)
     if pipe.vae.dtype != pipe.unet.dtype:  # a worker keeps it upcast; diffusers casts it for each image
         parts["vae"] = copy.deepcopy(pipe.vae).to(pipe.unet.dtype)
-    is_union = wanted.mixes_rows
+    is_union = _is_union(wanted)
     if controlnets:
         parts["controlnet"] = controlnets[0] if is_union else list(controlnets)
     is_sdxl = isinstance(pipe, StableDiffusionXLPipeline)
@@ -97,6 +97,10 @@ def _assemble(pipe: Any, controlnets: Sequence[Any], wanted: JobSpec) -> Any:
     peer.scheduler = scheduler  # as users swap it: the constructor would mend an old config
     peer.set_progress_bar_config(disable=True)
     return peer
+
+
+def _is_union(wanted: JobSpec) -> bool:
+    return any(controlnet.control_mode is not None for controlnet in wanted.controlnets)
 
 
 def _mode(wanted: JobSpec) -> str:
@@ -130,7 +134,7 @@ def _image_options(wanted: JobSpec) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if wanted.controlnets:
         options = {
-            "image" if wanted.image is None and not wanted.mixes_rows else "control_image": [
+            "image" if wanted.image is None and not _is_union(wanted) else "control_image": [
                 Image.open(CONTROL).convert("RGB")
             ]
             * len(wanted.controlnets),
@@ -141,7 +145,7 @@ def _image_options(wanted: JobSpec) -> dict[str, Any]:
             "control_guidance_start": [controlnet.guidance_start for controlnet in wanted.controlnets],
             "control_guidance_end": [controlnet.guidance_end for controlnet in wanted.controlnets],
         }
-    if wanted.mixes_rows:
+    if _is_union(wanted):
         options["control_mode"] = [controlnet.control_mode for controlnet in wanted.controlnets]
     if wanted.image is not None:
         assert wanted.width is not None

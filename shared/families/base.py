@@ -147,6 +147,8 @@ class FamilyFacts(ABC):
     sums_controlnets: bool = True
     #: Whether a row of a forward is computed as if it were alone: else rows are neither split nor batched.
     rows_are_independent: bool = True
+    #: Whether its ControlNets with a ``control_mode`` compute a row from others, too.
+    unions_mix_rows: bool = False
     #: What the names of the denoiser's weights begin with that its ControlNets compute with, too.
     controlnet_layers: tuple[str, ...] = ()
     #: Whether an image and its mask are given to the ControlNets of a job that has any: then the job

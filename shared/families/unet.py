@@ -37,6 +37,7 @@ class UNetFacts(FamilyFacts):
 
     addition_embed_type: str | None  # what joins the time embedding: "text_time" of SDXL
     text_widths: tuple[int, ...] | None  # of cross-attention; None: any other
+    unions_mix_rows: bool = True  # a ControlNet-Union's transformer attends across the rows of a batch
 
     def is_family_of(self, config: Config) -> bool:
         """See `FamilyFacts`; a toy of any width counts as Stable Diffusion 1."""

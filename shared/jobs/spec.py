@@ -86,8 +86,3 @@ class JobSpec(JobOptions):
         A replay also repeats the loss of ``residual_precision``, if the first job had one.
         """
         return self.lora_loading.mode != "bounded"
-
-    @property
-    def mixes_rows(self) -> bool:
-        """Whether a ControlNet's result for a row depends on other rows, as a ControlNet-Union's does."""
-        return any(controlnet.control_mode is not None for controlnet in self.controlnets)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from redis.exceptions import RedisError
 
-from workers.controlnet_serving.batch_sizer import BatchSizers
+from workers.controlnet_serving.batch_sizer import BatchSizer, BatchSizers
 from workers.controlnet_serving.recent_jobs import RecentJobs
 from workers.transport.protocol import QueuedStep
 from workers.transport.step_queue import ClaimedStep, StepQueue
@@ -44,26 +44,24 @@ class BatchCollector:
         return found
 
     def _take_queued(self, step: ClaimedStep) -> list[QueuedStep]:
-        request, controlnet = step.request, step.part.controlnet
-        sizer = self._sizers.of(controlnet, request.batch_key)
+        request, part, sizer = step.request, step.part, self._sizer(step)
         extra_rows, alone_s = sizer.extra_rows(request.rows), sizer.seconds(request.rows)
         if not extra_rows or alone_s is None:
             return []
-        queued = self._steps.collect_batch(controlnet, request, extra_rows) if step.queue_length else []
+        queued = self._steps.collect_batch(part, request, extra_rows) if step.queue_length else []
         used_s = max(USE_STEPS * alone_s, MIN_USE_S)
-        if not queued and self._recent_jobs.count(controlnet, used_s) > 1:
+        if not queued and self._recent_jobs.count(part.controlnet, used_s) > 1:
             time.sleep(WAIT_SHARE * alone_s)
-            queued = self._steps.collect_batch(controlnet, request, extra_rows)
+            queued = self._steps.collect_batch(part, request, extra_rows)
         return queued
 
     def note_full(self, batch: Sequence[ClaimedStep]) -> None:
         """Remember that the device's memory does not suffice for a forward pass of this batch."""
-        first = batch[0]
-        rows = sum(step.request.rows for step in batch)
-        self._sizers.of(first.part.controlnet, first.request.batch_key).note_full(rows)
+        self._sizer(batch[0]).note_full(sum(step.request.rows for step in batch))
 
     def record(self, batch: Sequence[ClaimedStep], seconds: float) -> None:
         """Remember how long the forward pass of this batch took."""
-        first = batch[0]
-        rows = sum(step.request.rows for step in batch)
-        self._sizers.of(first.part.controlnet, first.request.batch_key).record(rows, seconds)
+        self._sizer(batch[0]).record(sum(step.request.rows for step in batch), seconds)
+
+    def _sizer(self, step: ClaimedStep) -> BatchSizer:
+        return self._sizers.of(step.part.controlnet, step.request.batch_key_of(step.part))

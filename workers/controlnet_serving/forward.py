@@ -44,7 +44,7 @@ class BatchedForward:
             _concatenate(times),
             {name: _concatenate([own[name] for own in prepared]) for name in prepared[0]},
             _concatenate(images),
-            steps[0].part.control_mode,  # steps of a union have no batch key
+            steps[0].part.control_mode,  # that of all: it is part of their batch keys
             engine,
         )
 

@@ -39,11 +39,17 @@ class StepRequest(Message):
     #: Positions of the parts whose ControlNets the asking worker has loaded: it computes those that are left.
     held: list[int] = Field(default_factory=list)
     rows: int  # of the model input
-    batch_key: str  # steps of one ControlNet with one key may share a forward pass; empty: none may
+    batch_key: str  # see `batch_key_of`; empty: its parts share no forward pass
     residual_precision: Precision = "exact"
     eager_bits: bool = False  # the job needs the bits of eager kernels: no compiled ControlNet
     platform: str = ""  # digest of the asking worker's platform
     reachable_by: dict[str, str]  # transport backends that reach the asking worker: what each announces
+
+    def batch_key_of(self, part: ControlNetCall) -> str:
+        """Steps of one ControlNet with one key may share a forward pass, which has one ``control_mode``."""
+        if not self.batch_key or part.control_mode is None:
+            return self.batch_key
+        return f"{self.batch_key}; control_mode {part.control_mode}"
 
     @property
     def root_job_id(self) -> str:
@@ -69,7 +75,7 @@ class QueuedStep(Message):
     controlnet: str
     position: int
     rows: int
-    batch_key: str
+    batch_key: str  # `StepRequest.batch_key_of`
     platform: str = ""  # as in its `ControlNetCall`
 
 

@@ -287,15 +287,15 @@ class StepQueue:
             overdue_key(name, platform) for name in controlnets for platform in ("", self.platform_digest)
         ]
 
-    def collect_batch(self, controlnet: str, request: StepRequest, extra_rows: int) -> list[QueuedStep]:
-        """Take entries of other jobs that can share a forward pass with ``request``, oldest first.
+    def collect_batch(self, part: ControlNetCall, request: StepRequest, extra_rows: int) -> list[QueuedStep]:
+        """Take entries of other jobs that can share a forward pass with that of ``request``, oldest first.
 
         They have ``extra_rows`` rows at most, and have left the queue unclaimed: those whose reply is lost
         are sent again, as after `pop`.
         """
-        args: list[str | int] = [request.batch_key, extra_rows, DEPTH, request.job_id]
+        args: list[str | int] = [request.batch_key_of(part), extra_rows, DEPTH, request.job_id]
         with self.redis_waits:
-            found: Any = self._collect_script(keys=[controlnet_steps(controlnet)], args=args)
+            found: Any = self._collect_script(keys=[controlnet_steps(part.controlnet)], args=args)
         return [QueuedStep.model_validate_json(text) for text in found]
 
     def claim(self, queued: QueuedStep) -> ClaimedStep | None:
@@ -386,7 +386,7 @@ def _queued(request: StepRequest, part: ControlNetCall) -> QueuedStep:
         controlnet=part.controlnet,
         position=part.position,
         rows=request.rows,
-        batch_key=request.batch_key,
+        batch_key=request.batch_key_of(part),
         platform=part.platform,
     )
 

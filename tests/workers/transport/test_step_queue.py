@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError, TimeoutError
 
+from shared.families.flux import FLUX
+from shared.families.unet import SDXL
 from shared.redis_clients import residual_servers, without_retries
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
@@ -14,6 +17,7 @@ from tests.proxy import Proxy, proxied
 from tests.workers.unet.controlnet_jobs import Line, X, ask, exact_steps, make_controlnets, make_line, spec
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.transport.keys import claims_key, lease_key, served_key
+from workers.transport.protocol import StepRequest
 from workers.transport.step_queue import ClaimedStep, StepQueue
 
 
@@ -153,13 +157,29 @@ def test_an_entry_that_was_taken_and_not_claimed_goes_to_whoever_claims_first(li
     )
     taken = other.pop(["edge"])
     assert taken is not None
-    [joining] = other.collect_batch("edge", first, extra_rows=8)
+    [joining] = other.collect_batch(first.parts[0], first, extra_rows=8)
     # When the requester of one and the worker claim both
     assert line.steps.claim_unclaimed(first, first.parts) == first.parts
     assert other.claim(joining) is not None
     # Then each has one
     assert other.claim(taken) is None
     assert line.steps.claim_unclaimed(second, second.parts) == []
+
+
+def test_steps_of_a_union_join_those_of_their_control_mode(line: Line) -> None:
+    # Given steps of unions whose rows are independent, one of them twice in its job
+    def asked(*modes: int | None, **options: Any) -> StepRequest:
+        parts = [spec("edge", control_mode=mode) for mode in modes]
+        return ask(make_controlnets(line, *parts, alone=False, **{"facts": FLUX, **options})).request
+
+    first, other, same = asked(2, 4), asked(4), asked(2)
+    plain, mixed = asked(None), asked(2, facts=SDXL)
+    assert {request.batch_key == "" for request in (first, other, same, plain)} == {False}
+    assert mixed.batch_key == ""
+    # Then each part joins the steps of its own mode
+    for part, joining in zip(first.parts, (same, other), strict=True):
+        found = line.steps.collect_batch(part, first, extra_rows=8)
+        assert [queued.job_id for queued in found] == [joining.job_id]
 
 
 def test_a_superseded_request_claims_nothing(line: Line) -> None:

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from redis import Redis
 from torch import Tensor
 
+from shared.families.base import FamilyFacts
 from shared.families.unet import SD1
 from shared.jobs.options import LoraLoading, Precision
 from shared.jobs.spec import ControlNetSpec
@@ -185,9 +186,11 @@ class FakeWorker:
 class FakeModel:
     """What its ControlNets know of a base model."""
 
-    facts = SD1
     parts: Mapping[str, Any] = {}
     patcher = Patcher({"unet": UNET})
+
+    def __init__(self, facts: FamilyFacts = SD1) -> None:
+        self.facts = facts
 
 
 class ControlNetJob(NamedTuple):
@@ -211,6 +214,7 @@ def make_job(
     device: Device | None = None,
     controlnets: ModelCache[UNetControlNet] | None = None,
     replay: Replay = NO_REPLAY,
+    facts: FamilyFacts = SD1,
     **changes: Any,
 ) -> ControlNetJob:
     """A new job, its inputs published.
@@ -230,7 +234,7 @@ def make_job(
     )
     context = AttemptContext(
         worker=cast("UNetWorker", worker),
-        model=cast("BaseModel", FakeModel()),
+        model=cast("BaseModel", FakeModel(facts)),
         spec=job_spec(
             controlnets=list(specs),
             residual_precision=precision,

@@ -12,6 +12,7 @@ from shared.registry.workers import read_heartbeats
 from workers.families.base import BaseModel
 from workers.runtime.celery_worker.job_order import is_left_to_others
 from workers.unet.cfg_parallel.messages import FollowBranch
+from workers.unet.mixed_rows import mixes_rows
 from workers.unet.worker import UNetWorker
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def may_split(spec: JobSpec, model: BaseModel) -> bool:
     computed as diffusers does; nor is one whose rows depend on each other, in the model or in a ControlNet.
     """
     is_one_batch = model.facts.guidance_batches == "one_batch"
-    is_whole = spec.is_exact or spec.mixes_rows or not model.facts.rows_are_independent
+    is_whole = spec.is_exact or mixes_rows(spec, model.facts)
     needs_whole_batch = spec.guess_mode or (is_one_batch and is_whole)
     return model.guidance(spec).is_guided and not needs_whole_batch and spec.latent_parallelism != "off"
 

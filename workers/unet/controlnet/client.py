@@ -16,6 +16,7 @@ from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.session import ControlNetSession
 from workers.unet.controlnet.step_residuals import StepResiduals
+from workers.unet.mixed_rows import mixes_rows
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,8 @@ class ControlNetClient:
         self._request_id = _request_id(context, branch)
         # A replay could not reproduce which steps shared a batch; branches are never batched, not even with
         # each other.
-        is_whole = branch is CFGBranch.BOTH and context.model.facts.rows_are_independent
-        self._is_alone = spec.is_exact or spec.mixes_rows or not is_whole
+        is_branch = branch is not CFGBranch.BOTH
+        self._is_alone = spec.is_exact or is_branch or mixes_rows(spec, context.model.facts)
         self.session = ControlNetSession(context, first_residual)
 
     @property

@@ -114,4 +114,3 @@ def test_a_controlnet_of_a_unet_is_never_shown_the_jobs_image_in_place_of_its_ow
 def test_a_unions_kind_of_control_is_kept(own: Services) -> None:
     spec = resolved(request({"name": "union", "control_mode": 2}), own)
     assert spec.controlnets[0].control_mode == 2
-    assert spec.mixes_rows

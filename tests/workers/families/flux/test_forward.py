@@ -151,6 +151,30 @@ def test_rows_that_are_dropped_before_the_first_residual_change_no_other(transfo
         torch.testing.assert_close(row, whole[1:], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", [0, 7])
+@torch.inference_mode()
+def test_a_row_of_a_union_has_the_same_bits_whatever_the_other_rows_are(transformer: Any, mode: int) -> None:
+    # Given two jobs in one forward, of which the second changes
+    step, union = Step(transformer), controlnet(transformer, "union")
+    control = step.control(union.model)
+
+    def computed(scale: float) -> dict[int, Tensor]:
+        def changed(rows: Tensor) -> Tensor:
+            return torch.cat([rows[:1], rows[1:] * scale])
+
+        inputs = step.conditioning.controlnet_inputs
+        texts = {name: changed(inputs[name]) for name in ("embeddings", "pooled", "guidance")}
+        prepared = union.prepare({**inputs, **texts})
+        t = torch.stack([step.t, step.t * scale])
+        return dict(union.forward(changed(step.x), t, prepared, union.embed(changed(control), ROWS), mode))
+
+    one, another = computed(1.0), computed(0.5)
+    assert one.keys() == another.keys() == set(union.order)
+    for index in one:
+        assert torch.equal(one[index][0], another[index][0])
+        assert not torch.equal(one[index][1], another[index][1])
+
+
 def controlnet(transformer: Any, kind: Any = "5/10", **options: Any) -> FluxControlNet:
     model = make_flux_controlnet(kind, **options).to(transformer.dtype)
     return FluxControlNet("net", model, FLUX, transformer.config)

@@ -61,6 +61,11 @@ def test_a_job_that_a_split_would_change_is_split_where_diffusers_runs_two_forwa
     assert may_split(spec(**changes), model) == is_alike
 
 
+def test_a_union_that_computes_each_row_by_itself_may_be_split(model: BaseModel) -> None:
+    model.facts = dataclasses.replace(model.facts, unions_mix_rows=False)
+    assert may_split(spec(controlnets=[UNION]), model)
+
+
 def test_a_batch_whose_rows_depend_on_each_other_is_not_split(model: BaseModel) -> None:
     model.facts = dataclasses.replace(model.facts, rows_are_independent=False)
     assert may_split(spec(), model) == (model.facts.guidance_batches == "two_forwards")
