@@ -174,8 +174,8 @@ def _check_fits_family(
     if model.scheduler not in schedulers:
         why = f"{quoted(model.scheduler)} is not for {facts.label}; it takes {', '.join(schedulers)}"
         raise errors.at(("models", name, "scheduler"), why)
-    if why := shift_problem(model.scheduler, facts, scheduler_config):
-        raise errors.at(("models", name, "scheduler"), f"{quoted(model.scheduler)} does not work: {why}")
+    if problem := shift_problem(model.scheduler, facts, scheduler_config):
+        raise errors.at(("models", name, "scheduler"), f"{quoted(model.scheduler)} does not work: {problem}")
     for side in ("width", "height"):
         value = getattr(model, side)
         if value is not None and value % facts.size_multiple:
