@@ -175,10 +175,12 @@ FLOATS = [
 ]
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize(
-    "kind", ["lora", "lora, tucker", "loha, tucker", "lokr, both factored", "dora, rows"]
-)
+PARSED = ("lora", "lora, tucker", "loha, tucker", "lokr, both factored", "dora, rows")
+#: Each kind with three types of numbers in turn, so that each type meets at least two kinds.
+TYPED = [(kind, FLOATS[(3 * i + j) % len(FLOATS)]) for i, kind in enumerate(PARSED) for j in range(3)]
+
+
+@pytest.mark.parametrize(("kind", "dtype"), TYPED, ids=str)
 def test_a_parsed_file_takes_as_many_bytes_as_in_the_file_and_counts_as_its_numbers_do(
     base: nn.Module, write: Callable[..., Path], kind: str, dtype: torch.dtype
 ) -> None:

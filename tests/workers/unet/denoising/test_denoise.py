@@ -40,6 +40,9 @@ MODES = ("text", "image", "mask")
 #: Of a bare loop: one with a mask starts from a noised image, as one with an image does, and blends besides.
 LOOPS = ("text", "mask")
 IDS = itertools.count()
+STEPS = 3
+#: A tenth of the usual timesteps: diffusers takes seconds to make some of its schedulers with 1000.
+CONFIG = {**SD_SCHEDULER, "num_train_timesteps": 100}
 
 
 def make_latents(shape: tuple[int, ...], device: Device, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -68,7 +71,7 @@ def run_loop(schedule: Schedule, mode: str, dtype: torch.dtype = torch.float32) 
 
 def schedule_of(scheduler: str, mode: str, device: Device) -> Schedule:
     strength = None if mode == "text" else 0.7
-    return make_schedule(TimestepSpec(scheduler, 6, strength=strength), SD_SCHEDULER, device)
+    return make_schedule(TimestepSpec(scheduler, 6, strength=strength), CONFIG, device)
 
 
 @pytest.mark.parametrize("mode", LOOPS)
@@ -175,7 +178,7 @@ JOBS: dict[str, dict[str, Any]] = {
 
 def job_of(worker: UNetWorker, name: str) -> JobSpec:
     """The job ``name``, of two images; its last ControlNet ends early."""
-    changes: dict[str, Any] = {"model": "sd1", "num_images": 2, "num_inference_steps": 4, **JOBS[name]}
+    changes: dict[str, Any] = {"model": "sd1", "num_images": 2, "num_inference_steps": STEPS, **JOBS[name]}
     ends = (0.6, 1.0)[: changes.pop("count", 0)]
     controls = [control(worker, f"{changes['model']}-net", guidance_end=end) for end in reversed(ends)]
     mode = next((mode for mode in MODES if mode in name), "text")
@@ -256,11 +259,11 @@ def test_progress_and_times_of_an_asynchronous_device_are_complete(make_worker: 
         context = make_context(on_device(worker, device), load(wanted.model), wanted, lambda: None)
         Generation(context, cast("Lease", sinks[-1])).run()
         names = [span.name for span in context.timeline.spans]
-        assert (names.count("encoder"), names.count("decoder"), names.count("vae")) == (4, 4, 1)
+        assert (names.count("encoder"), names.count("decoder"), names.count("vae")) == (STEPS, STEPS, 1)
     expected, found = sinks
-    assert expected.steps == [1, 2, 3, 4]
+    assert expected.steps == [*range(1, STEPS + 1)]
     # Then no step is reported before it is done, none twice, and the last one at the end
-    assert found.steps[-1] == 4
+    assert found.steps[-1] == STEPS
     assert found.steps == sorted(set(found.steps))
     # And a preview shows the latents, which hold NaN until somebody waits for them
     assert found.previews[-1]() == expected.previews[-1]()
