@@ -14,10 +14,11 @@ FLEETS = f"{TESTS.name}/fleet"
 #: Seconds of units that take long for the number of their tests, on an idle machine.
 LONG = {
     FLEETS: 400,
+    "tests/parity/test_parity.py": 150,
     "tests/infra/bench/parts/gpu/test_gpu.py": 40,
-    "tests/workers/families/sd3/test_model.py": 60,
+    "tests/workers/families/sd3/test_model.py": 40,
     "tests/workers/families/flux/test_model.py": 50,
-    "tests/workers/families/flux/test_split.py": 45,
+    "tests/workers/families/flux/test_split.py": 30,
     "tests/console/test_gallery.py": 25,
     "tests/console/test_generate.py": 25,
     "tests/console/test_job.py": 20,

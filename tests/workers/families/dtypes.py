@@ -1,4 +1,4 @@
-"""Types of numbers that tiny models compute in, and which of two options each of them is tested with."""
+"""Types of numbers that tiny models compute in, and which of some options each of them is tested with."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -9,9 +9,10 @@ DTYPES = ("float32", "bfloat16")
 
 
 def in_turn(dtype: str, options: Sequence[T], number: int) -> T:
-    """One of two options for case ``number``, and the other one in the other type of numbers.
+    """One of the options for case ``number``, and the next one in the other type of numbers.
 
-    So each case meets both options and both types, and each option both types.
+    So each case meets both types and, of two options, both; each option meets both types in the course of
+    as many cases as there are options.
     """
-    assert len(options) == len(DTYPES)
+    assert len(options) >= len(DTYPES)
     return options[(number + DTYPES.index(dtype)) % len(options)]

@@ -30,7 +30,6 @@ PLAIN: dict[str, dict[str, Any]] = {
     "true guidance of two texts each": {**GUIDED, "negative_prompt_2": "a tree", "num_images": 2},
     "empty negative prompt": {**GUIDED, "negative_prompt": ""},
     "own sigmas": {"sigmas": [0.9, 0.5, 0.2], "num_inference_steps": 3},
-    "karras": {"scheduler": "flow_match_euler_karras"},
 }
 CONTROLLED: dict[str, dict[str, dict[str, Any]]] = {
     "both kinds of blocks": {"both": {"conditioning_scale": 0.6}},

@@ -1,10 +1,9 @@
 """True guidance of Flux on two workers: diffusers runs two forwards, so the split has its bits."""
 
-from typing import Any
-
 import pytest
 from redis import Redis
 
+from tests.workers.families.dtypes import in_turn
 from tests.workers.families.flux.peer import theirs
 from tests.workers.families.transformer.two_workers import two_workers
 from tests.workers.families.transformer.world import TransformerWorld
@@ -18,11 +17,12 @@ GUIDED = {
 }
 
 
-@pytest.mark.parametrize("named", [{}, {"both": {}}, {"union": {"control_mode": 1}}], ids=str)
+@pytest.mark.parametrize("has_controlnet", [False, True])
 def test_branches_of_an_exact_job_on_two_workers_have_the_bits_of_diffusers(
-    world: TransformerWorld, control: Redis, named: dict[str, dict[str, Any]]
+    world: TransformerWorld, control: Redis, has_controlnet: bool
 ) -> None:
-    controlnets = [world.control(name, **changes) for name, changes in named.items()]
+    one = in_turn(world.dtype, [world.control("both"), world.control("union", control_mode=1)], 0)
+    controlnets = [one] if has_controlnet else []
     spec = world.spec(num_inference_steps=STEPS, controlnets=controlnets, **GUIDED)
     with two_workers(world, control, "base") as pair:
         job, ours = world.run(spec, pair.worker)

@@ -34,8 +34,6 @@ PLAIN: dict[str, dict[str, Any]] = {
     "without T5": {"model": "without-t5", "negative_prompt": "a house"},
     "own sigmas": {"sigmas": [0.9, 0.5, 0.2], "num_inference_steps": 3},
     "own shift": {"shift": 2.0},
-    "heun": {"scheduler": "flow_match_heun"},
-    "karras": {"scheduler": "flow_match_euler_karras"},
 }
 CONTROLLED: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "one": ("base", {"medium": {"conditioning_scale": 0.6}}),
@@ -46,11 +44,8 @@ CONTROLLED: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "two": ("base", {"medium": {"conditioning_scale": 0.7}, "other": {"guidance_end": 0.5}}),
     "two large": ("large", {"large-net": {}, "large-other": {"conditioning_scale": 0.4}}),
 }
-JOBS: dict[str, dict[str, Any]] = {
-    "guided": {},
-    "unguided": {"guidance_scale": 1.0},
-    "batch": {"num_images": 2, "seeds": [5, 3], "seed": 5},
-}
+#: Jobs with ControlNets: guided, unguided, and of several images.
+JOBS: list[dict[str, Any]] = [{}, {"guidance_scale": 1.0}, {"num_images": 2, "seeds": [5, 3], "seed": 5}]
 
 
 def controls(world: TransformerWorld, named: dict[str, dict[str, Any]]) -> list[Any]:
@@ -63,11 +58,11 @@ def test_a_text_becomes_what_diffusers_makes_of_it(world: TransformerWorld, case
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 
 
-@pytest.mark.parametrize("job", JOBS)
-@pytest.mark.parametrize("case", CONTROLLED)
-def test_controlnets_guide_it_as_in_diffusers(world: TransformerWorld, case: str, job: str) -> None:
-    model, named = CONTROLLED[case]
-    spec = world.spec(model=model, controlnets=controls(world, named), **JOBS[job])
+@pytest.mark.parametrize("number", range(len(CONTROLLED)), ids=list(CONTROLLED))
+def test_controlnets_guide_it_as_in_diffusers(world: TransformerWorld, number: int) -> None:
+    model, named = [*CONTROLLED.values()][number]
+    job = in_turn(world.dtype, JOBS, number)
+    spec = world.spec(model=model, controlnets=controls(world, named), **job)
     ours = world.ours(spec)
     assert ours.has_bits_of(theirs(world, spec))
     assert not ours.has_bits_of(world.without_controlnets(spec))

@@ -77,8 +77,8 @@ class World:
 
     dtype: str
     worker: UNetWorker
-    #: What `without_controlnets` has generated, by the job.
-    plain: dict[str, Generated] = dataclasses.field(default_factory=dict, compare=False)
+    #: What `ours_once` has generated, by the job.
+    generated: dict[str, Generated] = dataclasses.field(default_factory=dict, compare=False)
 
     @cached_property
     def pipe(self) -> Any:
@@ -122,13 +122,12 @@ class World:
         pngs = [self.worker.images.get(image.key) for image in job.images]
         return Generated([np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs], latents)
 
-    def without_controlnets(self, wanted: JobSpec) -> Generated:
-        """What a worker generates without the job's ControlNets, once for all equal jobs."""
-        plain = wanted.model_copy(update={"controlnets": []})
-        key = plain.model_dump_json()
-        if key not in self.plain:
-            self.plain[key] = self.ours(plain)
-        return self.plain[key]
+    def ours_once(self, wanted: JobSpec) -> Generated:
+        """What a worker generates, once for all equal jobs."""
+        key = wanted.model_dump_json()
+        if key not in self.generated:
+            self.generated[key] = self.ours(wanted)
+        return self.generated[key]
 
     def theirs(self, wanted: JobSpec, loras: Sequence[Path] = ()) -> Generated:
         """What diffusers generates of the same parts, with LoRAs fused into a copy of them."""
