@@ -192,7 +192,7 @@ def test_a_job_is_watched_from_its_first_preview_to_its_image(
     succeed(attempt, [StoredImage(key="images/x.png", seed=7, width=64, height=64, sha256="a" * 64)])
     image = card.get_by_role("img", name="Image 1 of 1: a red apple")
     expect(image).to_be_visible()
-    view.wait_for_function("image => image.naturalWidth === 64", arg=image.element_handle())
+    expect(image).to_have_js_property("naturalWidth", 64)
     card.get_by_role("button", name="Use seed 7").click()
     expect(view.get_by_label("Seed", exact=True)).to_have_value("7")
     # What was submitted here is shown again when the page is loaded anew

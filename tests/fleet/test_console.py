@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from infra.emoji_files import CONTROL
 from tests.browser import SCREENSHOTS, Screenshot, drop_file
 from tests.fleet.conftest import JOB_S, Client
+from tests.infra.local.waiting import eventually
 
 MS = 1000 * JOB_S
 
@@ -41,9 +42,9 @@ def test_a_job_with_a_dropped_image_and_a_lora_is_watched_to_its_end(
     preview = card.get_by_role("img", name="Preview after step")
     expect(preview).to_be_visible(timeout=MS)
     times["first preview"] = time.monotonic() - began
-    first = preview.get_attribute("src")
+    first = preview.get_attribute("src") or ""
     expect(card.get_by_role("progressbar")).to_be_visible()
-    page.wait_for_function("([image, first]) => image.src !== first", arg=[preview.element_handle(), first])
+    expect(preview).not_to_have_attribute("src", first, timeout=MS)
     screenshot(page, "fleet-generate-running")
     # Then the image is shown, which is the job's
     image = card.get_by_role("img", name="Image 4 of 4")
@@ -52,12 +53,13 @@ def test_a_job_with_a_dropped_image_and_a_lora_is_watched_to_its_end(
     assert job["status"] == "succeeded"
     assert [lora["name"] for lora in job["request"]["loras"]] == ["twemoji"]
     assert [controlnet["name"] for controlnet in job["request"]["controlnets"]] == ["edge"]
-    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())
+    expect(image).not_to_have_js_property("naturalWidth", 0)
     screenshot(page, "fleet-generate")
     card.get_by_role("link", name="Details").click()
     expect(page.get_by_role("heading", level=1, name="Job")).to_be_visible()
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    eventually(lambda: page.evaluate("[...document.images].every((image) => image.complete)"))
     screenshot(page, "fleet-job")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     (SCREENSHOTS / "times.json").write_text(json.dumps({what: round(s, 2) for what, s in times.items()}))
 
 

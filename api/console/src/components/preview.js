@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { html } from "../html.js";
 import { previewUrl } from "../jobs.js";
@@ -18,8 +18,8 @@ export function Preview({ job, children = null }) {
     const timer = setInterval(() => setAsked((count) => count + 1), KEEP_MS);
     return () => clearInterval(timer);
   }, []);
-  useEffect(() => {
-    wanted.current = address;
+  useLayoutEffect(() => {
+    wanted.current = address; // with the step that is shown: a call that ends just then goes on with it
     if (!call.current) loadLatest(wanted, call, setUrl);
   }, [address, job.status, asked]);
   useEffect(() => () => call.current?.abort(), []);
