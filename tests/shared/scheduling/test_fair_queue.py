@@ -426,14 +426,19 @@ def test_a_release_takes_as_many_commands_whatever_is_held(jobs: HeldJobs) -> No
     """Each of them takes a time that grows with the logarithm of what is held."""
 
     def measure() -> int:
-        before = commands(jobs.redis)
-        assert jobs.take() is not None
-        return commands(jobs.redis) - before
+        """The least of some: other processes of the tests may send commands meanwhile."""
+
+        def once() -> int:
+            before = commands(jobs.redis)
+            assert jobs.take() is not None
+            return commands(jobs.redis) - before
+
+        return min(once() for _ in range(5))
 
     for tenant in range(2):
-        for _ in range(3):
+        for _ in range(6):
             jobs.submit(f"t{tenant}")
     few = measure()
     for n in range(10_000):
         jobs.submit(f"t{n % 200}")
-    assert [measure() for _ in range(5)] == [few] * 5
+    assert measure() == few

@@ -121,11 +121,13 @@ def test_no_two_modules_of_a_family_are_spelt_alike(family: str) -> None:
     parts = {"transformer": transformer, "text_encoder": clip, "text_encoder_2": t5, "text_encoder_3": t5}
     targets = make_targets(parts)
     for part, model in parts.items():
-        names = [name for name, _ in model.named_modules() if name]
+        # By its spelling without dots, the modules that a name means
+        meant = {name.replace(".", "_"): {(name,)} for name, _ in model.named_modules() if name}
+        assert len(meant) == len([name for name, _ in model.named_modules() if name])
         if part == "transformer":
-            names += [original.name for original in targets.original_modules(transformer)]
-        flat = [name.replace(".", "_") for name in dict.fromkeys(names)]
-        assert len(set(flat)) == len(flat)
+            for original in targets.original_modules(transformer):
+                meant.setdefault(original.name.replace(".", "_"), set()).add(original.ours)
+        assert [spelling for spelling, modules in meant.items() if len(modules) > 1] == []
     trained = [name for name, module in transformer.named_modules() if isinstance(module, nn.Linear)]
     stems = {f"lora_unet_{name.replace('.', '_')}": name for name in trained}
     found = dict(targets.find({stem: {} for stem in stems}))

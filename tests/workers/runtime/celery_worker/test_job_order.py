@@ -115,7 +115,7 @@ def test_a_model_that_another_worker_has_loaded_is_left_to_it_for_three_loads(
 
 def test_of_two_loaded_models_the_one_whose_job_has_waited_for_longest_comes_first(fleet: Fleet) -> None:
     fleet.submit("cold", 5)
-    fleet.submit("warm", 6)
+    fleet.submit("warm", 60)
     assert consume(fleet.order(["warm", "cold"]))[0] == WARM
 
 
