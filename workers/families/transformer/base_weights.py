@@ -11,10 +11,8 @@ from torch import Tensor
 
 from shared.catalog.entries import SINGLE_FILE
 from workers.model_checks.weight_files import read_json
-from workers.runtime.weights.source import split_revision
+from workers.runtime.weights.source import FILE_PREFIX, split_revision
 
-#: What stands before all names of a transformer's weights in some single files.
-_PREFIX = "model.diffusion_model."
 #: Which of several files has which weights.
 _INDEX = "diffusion_pytorch_model.safetensors.index.json"
 
@@ -30,7 +28,7 @@ def read_base_weights(
     for file in _files(base, denoiser, begins, download):
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - it is no dict
-                own = name.removeprefix(_PREFIX)
+                own = name.removeprefix(FILE_PREFIX)
                 if own.startswith(begins):
                     weights[own] = opened.get_tensor(name)
     return weights

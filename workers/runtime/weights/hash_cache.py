@@ -130,7 +130,7 @@ class LoadHashes:
         return self._cache.known(modules, files, options) if files else None
 
     def _unchanged_files(self) -> dict[str, list[int]]:
-        """None if they have changed since the load began: what was read is not known."""
+        """Empty if they have changed since the load began: what was read is not known."""
         files = _describe_files(self._sources)
         return {} if self._before and files != self._before else files
 

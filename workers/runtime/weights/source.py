@@ -15,7 +15,7 @@ from shared.families.registry import family_of_file
 #: File names of weights up to the first dot or dash: diffusers' and those of transformers.
 _STEMS = ("diffusion_pytorch_model", "model")
 #: What stands before the names of a denoiser's weights in many single files.
-_FILE_PREFIX = "model.diffusion_model."
+FILE_PREFIX = "model.diffusion_model."
 _SHARD = re.compile(r"-\d+-of-\d+")
 
 
@@ -107,7 +107,7 @@ def _count(file: Path, begins: tuple[str, ...] = ("",)) -> int:
         names = [
             name
             for name in opened.keys()  # noqa: SIM118
-            if name.removeprefix(_FILE_PREFIX).startswith(begins)
+            if name.removeprefix(FILE_PREFIX).startswith(begins)
         ]
         return sum(math.prod(opened.get_slice(name).get_shape()) for name in names)
 

@@ -27,6 +27,7 @@ from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet
 from workers.families.load_base_model import load_entry, load_entry_text_encoder, load_model
 from workers.families.load_controlnet import load_controlnet
+from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.runtime.weights.hash_cache import HashCache
 from workers.runtime.weights.source import estimate_bytes
 
@@ -194,6 +195,15 @@ def test_the_memory_it_will_take_is_known_from_its_files(folder: Path, tmp_path:
     assert estimate_bytes(str(source), "bfloat16", config=config) == estimate // 2
 
 
+def encode_alike(apart: BaseModel, weights: Mapping[str, TextEncoderWeights], whole: BaseModel) -> bool:
+    """Whether a model without its text encoders encodes with these weights as a whole one does."""
+    job = spec(scheduler="flow_match_euler", negative_prompt="a house", guidance_scale=3.0)
+    with apart.with_text_encoders(weights):
+        encoded = apart.encode_texts(job)
+    own = whole.encode_texts(job)
+    return own.keys() == encoded.keys() and all(torch.equal(encoded[name], own[name]) for name in own)
+
+
 def test_text_encoders_that_are_loaded_apart_encode_the_same_bits(folder: Path) -> None:
     entry, catalog = ModelEntry(source=str(folder)), folder.parent / "catalog.toml"
     whole = load_entry("m", entry, catalog, "cpu")
@@ -206,12 +216,7 @@ def test_text_encoders_that_are_loaded_apart_encode_the_same_bits(folder: Path) 
     assert apart.weight_bytes + apart.apart_bytes == whole.weight_bytes
     estimate = estimate_bytes(str(folder), "float32", without="text_encoder")
     assert abs(estimate - apart.weight_bytes) < 0.01 * apart.weight_bytes
-    job = spec(scheduler="flow_match_euler", negative_prompt="a house", guidance_scale=3.0)
-    with apart.with_text_encoders(weights):
-        encoded = apart.encode_texts(job)
-    own = whole.encode_texts(job)
-    assert own.keys() == encoded.keys()
-    assert all(torch.equal(encoded[name], tensor) for name, tensor in own.items())
+    assert encode_alike(apart, weights, whole)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -237,12 +242,7 @@ def test_text_encoders_are_read_with_a_model_only_until_their_hashes_are_known(
     weights = {
         part: load_entry_text_encoder("m", part, entry, catalog, "cpu", hashes) for part in again.apart
     }
-    job = spec(scheduler="flow_match_euler", negative_prompt="a house", guidance_scale=3.0)
-    with again.with_text_encoders(weights):
-        encoded = again.encode_texts(job)
-    own = whole.encode_texts(job)
-    assert own.keys() == encoded.keys()
-    assert all(torch.equal(encoded[name], tensor) for name, tensor in own.items())
+    assert encode_alike(again, weights, whole)
 
 
 # --- what is refused, by name ----------------------------------------------------------------------------
