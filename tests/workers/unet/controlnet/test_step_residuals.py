@@ -1,7 +1,8 @@
 """What the timeline says about the residuals of a step, over a real residual Redis."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Semaphore
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tests.infra.local.waiting import eventually
 from tests.workers.unet.controlnet_jobs import (
     MID,
     MODELS,
+    Line,
     ask,
     claim_next,
     compute,
@@ -22,8 +24,26 @@ from tests.workers.unet.controlnet_jobs import (
     spec,
 )
 from workers.transport.keys import responses_key
-from workers.transport.protocol import StepResponse
+from workers.transport.protocol import StepRequest, StepResponse
 from workers.unet import timeline
+
+#: For a base model to ask for a residual, on a busy machine.
+ASKED_S = 30.0
+
+
+def count_waits(line: Line, monkeypatch: pytest.MonkeyPatch) -> Semaphore:
+    """Released each time that a base model on ``line`` begins to wait: Redis counts also others that wait."""
+    waits, receive = Semaphore(0), line.transport.receive
+
+    def receive_counted(request: StepRequest, timeout_s: float, on_wait: Callable[[], None]) -> object:
+        def begin_wait() -> None:
+            on_wait()
+            waits.release()
+
+        return receive(request, timeout_s, begin_wait)
+
+    monkeypatch.setattr(line.transport, "receive", receive_counted)
+    return waits
 
 
 def test_the_timeline_tells_a_wait_for_a_residual_from_the_transfer_of_one_that_was_there(
@@ -32,7 +52,7 @@ def test_the_timeline_tells_a_wait_for_a_residual_from_the_transfer_of_one_that_
     residual.flushall()
     monkeypatch.setattr(timeline, "MIN_WAIT_SHOWN_S", 0.0)
     line = make_line(residual, servers)
-    server = make_server(line, "edge")
+    server, begun_waits = make_server(line, "edge"), count_waits(line, monkeypatch)
     controlnets, context, _ = make_job(line, spec("edge"))
 
     def waits() -> set[str]:
@@ -50,7 +70,7 @@ def test_the_timeline_tells_a_wait_for_a_residual_from_the_transfer_of_one_that_
     late = ask(controlnets, 1)
     with ThreadPoolExecutor(1) as thread:
         mid = thread.submit(late.get, MID)
-        assert eventually(lambda: residual.info("clients")["blocked_clients"])
+        assert begun_waits.acquire(timeout=ASKED_S)
         compute(server, [claim_next(server.steps, "edge")])
         mid.result()
     assert waits() == {"wait for residuals"}
@@ -62,7 +82,9 @@ def test_the_timeline_tells_which_residuals_of_a_step_were_waited_for(
 ) -> None:
     residual.flushall()
     monkeypatch.setattr(timeline, "MIN_WAIT_SHOWN_S", 0.0)
-    controlnets, context, _ = make_job(make_line(residual, servers), spec("edge"))
+    line = make_line(residual, servers)
+    begun_waits = count_waits(line, monkeypatch)
+    controlnets, context, _ = make_job(line, spec("edge"))
     step, other = ask(controlnets), make_line(residual, servers)
     request = claim_next(other.steps, "edge").request
 
@@ -80,7 +102,7 @@ def test_the_timeline_tells_which_residuals_of_a_step_were_waited_for(
                 assert eventually(lambda: residual.exists(responses_key(request)))
             taken = thread.submit(step.get, index)
             if place in late:
-                assert eventually(lambda: residual.info("clients")["blocked_clients"])
+                assert begun_waits.acquire(timeout=ASKED_S)
                 send(index)
             taken.result()
     waits = [span for span in context.timeline.spans if span.name == "wait for residuals"]
