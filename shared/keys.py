@@ -17,7 +17,7 @@ RECOVERY = "swift:recovery"  # string with expiry: a worker has just compared qu
 # The name of version 0.1, kept: data exists under it.
 UNRUNNABLE = "swift:jobs:unserved"  # sorted set: queued jobs that no worker can run, by when first seen
 LEAVING = "swift:leaving"  # sorted set: workers that were stopped by SIGTERM, by when
-SERVER = "swift:server"  # hash: run id of the control Redis, when it was last seen, since when it answers
+SERVER = "swift:server"  # hash: run id of the control Redis, since when it answers, writes that it refused
 IMAGES = "swift:images"  # sorted set: ids of ended or deleted jobs by the time to delete their images
 CONTROL_IMAGES = "swift:control_images"  # sorted set: control images (`control_name`) by their last use
 CONTROL_IMAGES_DELETED = "swift:control_images:deleted"  # sorted set: those being deleted now

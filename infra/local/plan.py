@@ -40,6 +40,7 @@ class Process:
     environment: Mapping[str, str] = field(default_factory=dict)  # in addition to the stack's own
     port: int | None = None  # of a server that must accept connections before its clients start
     is_server: bool = False
+    append_only: Path | None = None  # the folder of a server with append-only files
     shows_plain_output: bool = False  # lines that are no log records are shown, too, such as a traceback
     worker: WorkerKind | None = None  # of a process that reports itself to the fleet
     device: str = ""  # of a worker, as the operator calls it
@@ -134,8 +135,16 @@ def _servers(settings: Settings, credentials: Mapping[str, str]) -> list[Process
     home = settings.home
     servers = []
     if embedded.redis:
-        command = redis_command(settings.redis_port, home / "redis", persistent=True)
-        servers.append(Process(name="redis", command=command, port=settings.redis_port, is_server=True))
+        folder = home / "redis"
+        servers.append(
+            Process(
+                name="redis",
+                command=redis_command(settings.redis_port, folder, persistent=True),
+                port=settings.redis_port,
+                is_server=True,
+                append_only=folder,
+            )
+        )
     if embedded.residual_redis:
         command = redis_command(
             settings.residual_redis_port,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from infra.local.append_only_file import mend_append_only_files
 from infra.local.environment import inherit
 from infra.local.plan import Process
 from infra.local.supervision.log_files import LogFile
@@ -67,8 +68,12 @@ class SupervisedProcess:
         return time.monotonic() >= self._due_at
 
     def start(self) -> None:
-        """Start the process. Raises `OSError`."""
+        """Start the process; a server's files are mended first. Raises `OSError`."""
         self._began, self._last, self._has_pid_file = time.monotonic(), "", False
+        if self.process.append_only and (removed := mend_append_only_files(self.process.append_only)):
+            line = f"{self.process.title}: {removed} bytes removed that a full disk had damaged"
+            self._log.write(f"{line}\n".encode())
+            self._terminal.show(line)
         self._popen = subprocess.Popen(
             self.process.command,
             cwd=ROOT,

@@ -21,6 +21,7 @@ from shared.periodic_thread import PeriodicThread
 from shared.registry.workers import live_workers
 from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
+from workers.unet.maintenance.log_rewrite import rewrite_damaged_log
 from workers.unet.maintenance.lost_messages import find_lost_messages
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ def recover(
     lost = set(jobs.orphans())
     checked: set[str] = set()
     if jobs.redis.set(keys.RECOVERY, 1, nx=True, ex=READ_EVERY_S):
+        rewrite_damaged_log(jobs.redis)
         lost |= find_lost_messages(queue, jobs, catalog.models, settled_s=settled_s)
         checked = set(map(str, jobs.redis.zrange(keys.by_status("queued"), 0, OLDEST - 1)))
     if not lost | checked:

@@ -30,8 +30,9 @@ if __name__ == "__main__":
     for folder in ("logs", "pids"):
         if not (home / folder).is_symlink():
             (home / folder).mkdir()
+    command = [sys.executable, "-c", server, str(home)]
     processes = [
-        Process(name="server", command=[sys.executable, "-c", server, str(home)], is_server=True),
+        Process(name="server", command=command, is_server=True, append_only=home / "server"),
         Process(name="client", command=[sys.executable, "-c", client, str(home)]),
     ]
     logs = open_logs(home / "logs", [OWN_LOG, "server", "client"], max_bytes=10_000, files=2)

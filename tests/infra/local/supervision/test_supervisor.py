@@ -186,3 +186,15 @@ def test_a_full_disk_stops_nobody(tmp_path: Path, start: Start) -> None:
     fleet.send_signal(signal.SIGINT)
     assert fleet.wait(timeout=END_S) == signal.SIGINT
     assert processes_of(tmp_path) == []
+
+
+def test_files_that_a_full_disk_has_damaged_are_mended_before_their_server_starts(
+    start: Start, tmp_path: Path
+) -> None:
+    log = tmp_path / "server" / "appendonlydir" / "appendonly.aof.1.incr.aof"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(bytes(7) + b"*1\r\n$4\r\nPING\r\n")
+    start(f"print('its length:', len(open({str(log)!r}, 'rb').read()), flush=True); {SLEEPER}")
+    assert eventually(lambda: "its length: 14" in log_of(tmp_path, "server"))
+    assert "server: 7 bytes removed that a full disk had damaged" in lines_of(tmp_path, "server")
+    assert "7 bytes removed" in (tmp_path / "terminal").read_text()
