@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.chaos.recipes.embedded import SOURCE, Recipe, mask_image
+from infra.chaos.recipes.embedded import SOURCE, TASKS, Recipe, mask_image
 from infra.chaos.recipes.modes import MIXED_MODE, RECIPES
 from infra.emoji_files import EMOJI
 from infra.local.environment import inherit
@@ -101,8 +101,8 @@ class DiffusersImages:
         parts = dict(self._pipe.components)
         if recipe.controlnets:
             parts["controlnet"] = [self._controlnets[name] for name, _, _ in recipe.controlnets]
-        task = {"none": "", "image": "Img2Img", "mask": "Inpaint"}[recipe.source]
-        name = f"StableDiffusion{'ControlNet' if recipe.controlnets else ''}{task}Pipeline"
+        task = f"{'ControlNet' if recipe.controlnets else ''}{TASKS[recipe.source]}"
+        name = f"StableDiffusion{task}Pipeline"
         pipe = getattr(self._diffusers, name)(**parts, requires_safety_checker=False)
         pipe.scheduler = getattr(self._diffusers, kind.name).from_config(
             self._pipe.scheduler.config, **kind.options

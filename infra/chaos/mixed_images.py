@@ -11,7 +11,7 @@ import diffusers
 import torch
 from PIL import Image
 
-from infra.chaos.recipes.embedded import Recipe
+from infra.chaos.recipes.embedded import SOURCE, TASKS, Recipe, mask_image
 from infra.tiny_models.mixed_catalog import MixedCatalog, write_mixed_catalog
 from shared.catalog.schedulers import SCHEDULERS
 
@@ -38,6 +38,10 @@ class MixedImages:
             "generator": torch.Generator().manual_seed(request["seed"]),
         }
         known = inspect.signature(pipe.__call__).parameters
+        if recipe.source != "none":
+            options |= {"image": Image.open(SOURCE).convert("RGB"), "strength": request["strength"]}
+        if recipe.source == "mask":
+            options["mask_image"] = mask_image()
         if recipe.controlnets:
             [(_, file, scale)] = recipe.controlnets
             image = "control_image" if "control_image" in known else "image"
@@ -50,9 +54,9 @@ class MixedImages:
         model = request["model"]
         base = diffusers.DiffusionPipeline.from_pretrained(self._catalog.models[model], dtype=torch.float32)
         parts = dict(base.components)
-        name = type(base).__name__
+        task = f"{'ControlNet' if recipe.controlnets else ''}{TASKS[recipe.source]}"
+        name = f"{type(base).__name__.removesuffix('Pipeline')}{task}Pipeline"
         if recipe.controlnets:
-            name = f"{name.removesuffix('Pipeline')}ControlNetPipeline"
             folder = self._catalog.controlnets[model]
             kind = json.loads((folder / "config.json").read_text())["_class_name"]
             parts["controlnet"] = getattr(diffusers, kind).from_pretrained(folder, dtype=torch.float32)

@@ -16,6 +16,8 @@ SOURCE = EMOJI / "control" / "colour_fish.png"
 LORAS = ("twemoji", "outline")
 #: What is repainted: left, top, right, bottom as shares of the sides.
 MASKED = (0.2, 0.3, 0.7, 0.9)
+#: What diffusers calls the pipelines of jobs that start from texts alone, an image, or an image and a mask.
+TASKS = {"none": "", "image": "Img2Img", "mask": "Inpaint"}
 #: Distances of 255: to diffusers, which sums a LoRA in another order; between a job whose CFG branches were
 #: split and one where they were not.
 LORA_DISTANCE, SPLIT_DISTANCE = 1, 2

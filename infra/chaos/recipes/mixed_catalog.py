@@ -1,5 +1,7 @@
 """Requests to models of every architecture, which no worker can hold at once."""
 
+from typing import Any
+
 from infra.chaos.recipes.embedded import Recipe
 from infra.emoji_files import CONTROL
 
@@ -23,8 +25,12 @@ class AmplifiedRounding(Recipe):
         return None if self.loras else super().peer_distance
 
 
+def _body(model: str) -> dict[str, Any]:
+    return {"model": model, "prompt": PROMPT, "width": SIDE_PX, "height": SIDE_PX}
+
+
 def _recipes(model: str) -> tuple[Recipe, ...]:
-    body = {"model": model, "prompt": PROMPT, "width": SIDE_PX, "height": SIDE_PX}
+    body = _body(model)
     guided_with_lora = AmplifiedRounding if model in AMPLIFYING else Recipe
     controlnet, lora = (f"{model}-controlnet", CONTROL, 0.8), (f"{model}-lora", 0.7)
     return (
@@ -42,6 +48,11 @@ def _recipes(model: str) -> tuple[Recipe, ...]:
             controlnets=(controlnet,),
             loras=(lora,),
         ),
+        Recipe(
+            name=f"{model} image",
+            body={**body, "num_inference_steps": 20, "strength": 0.7},
+            source="image",
+        ),
     )
 
 
@@ -50,9 +61,17 @@ _TRUE_CFG = {"negative_prompt": "a cat", "true_cfg_scale": 3.0, "num_inference_s
 _GUIDED = tuple(
     Recipe(
         name=f"{model} true CFG 1C",
-        body={"model": model, "prompt": PROMPT, "width": SIDE_PX, "height": SIDE_PX, **_TRUE_CFG},
+        body={**_body(model), **_TRUE_CFG},
         controlnets=((f"{model}-controlnet", CONTROL, 0.8),),
     )
     for model in ("tiny-flux", "tiny-qwen-image")
 )
-MIXED_CATALOG = (*(recipe for model in MODELS for recipe in _recipes(model)), *_GUIDED)
+_MASKED = tuple(
+    Recipe(
+        name=f"{model} mask",
+        body={**_body(model), "num_inference_steps": 20, "strength": 0.8},
+        source="mask",
+    )
+    for model in ("emoji-sd", "tiny-flux", "tiny-qwen-image", "tiny-z-image")
+)
+MIXED_CATALOG = (*(recipe for model in MODELS for recipe in _recipes(model)), *_GUIDED, *_MASKED)

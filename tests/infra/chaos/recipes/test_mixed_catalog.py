@@ -14,3 +14,9 @@ def test_the_recipes_name_every_model_of_the_mixed_catalog_with_its_controlnet_a
 def test_every_model_has_a_job_with_its_lora_that_is_compared_with_diffusers() -> None:
     compared = {one.body["model"] for one in MIXED_CATALOG if one.loras and one.peer_distance == 1}
     assert compared == set(MODELS)
+
+
+def test_every_model_has_a_job_that_starts_from_an_image_and_some_a_mask() -> None:
+    started = {(one.body["model"], one.source) for one in MIXED_CATALOG if one.peer_distance is not None}
+    assert started >= {(model, "image") for model in MODELS}
+    assert sum(source == "mask" for _, source in started) == 4
