@@ -131,7 +131,7 @@ def test_one_patch_replaces_another_and_leaves_nothing_of_it(
     patcher.apply([(twemoji, 1.0)])
     assert furthest(weights(), alone) == 0
     assert patcher.patched == ((twemoji.sha256, 1.0),)
-    for _ in range(20):
+    for _ in range(5):
         patcher.apply([(outline, 0.3)])
         patcher.apply([(twemoji, 3.0), (outline, -2.0)])
     patcher.restore()

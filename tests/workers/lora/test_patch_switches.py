@@ -1,4 +1,4 @@
-"""A thousand switches between random sets of LoRAs, some of which fail half-way, leave a model as it was."""
+"""Hundreds of switches between random sets of LoRAs, some of which fail half-way, leave a model as it was."""
 
 import random
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from workers.lora.lora_weights import LoraWeights
 from workers.lora.patch import Patcher
 from workers.lora.weight_delta import WeightDelta
 
-SWITCHES = 1000
+SWITCHES = 300
 LAYERS = [
     "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q",
     "down_blocks.0.resnets.0.conv1",
@@ -108,7 +108,7 @@ def test_no_switch_leaves_anything_of_the_ones_before(writer: str, dtype: torch.
             patcher.restore()
             assert all(torch.equal(weight, base[name]) for name, weight in unet.named_parameters()), i
     first.clear()
-    assert failures > 100
+    assert failures > SWITCHES // 10
     assert patcher.pristine_bytes == pristine_bytes <= sum(weight.nbytes for weight in base.values())
     assert psutil.Process().memory_info().rss < rss_bytes + 50e6
 
