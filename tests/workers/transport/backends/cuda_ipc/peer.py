@@ -1,12 +1,8 @@
-"""A second process with the backend: does what each line of its standard input says, and prints the answer.
-
-``python -m tests.workers.transport.backends.cuda_ipc.peer FOLDER DEVICE LIMIT_BYTES LEASE_S``
-"""
+"""A second process with the backend: does what each message from the test says, and sends the answer."""
 
 import json
-import signal
-import subprocess
-import sys
+import multiprocessing
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,12 @@ from workers.devices.selection import find_device
 from workers.devices.slabs import DeviceSlabs
 from workers.transport.backends.cuda_ipc.backend import CUDAIPCBackend
 from workers.transport.backends.host_memory import HostMemory
+
+#: Processes are forked from one that has imported this module, and torch, once; it has used no GPU.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__])
+#: Of random bytes, before they repeat: of no size that memory is divided into.
+PERIOD_BYTES = 1_000_003
 
 
 def find_slabs(device: Device, folder: Path) -> DeviceSlabs:
@@ -36,7 +38,8 @@ def make_backend(
 def payload(seed: int, size_bytes: int) -> Tensor:
     """Bytes that no two seeds share."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (size_bytes,), dtype=torch.uint8, generator=generator)
+    drawn = torch.randint(0, 256, (min(size_bytes, PERIOD_BYTES),), dtype=torch.uint8, generator=generator)
+    return drawn.repeat(-(-size_bytes // PERIOD_BYTES))[:size_bytes]
 
 
 def put(backend: CUDAIPCBackend, device: Device, peer: str, seed: int, size_bytes: int) -> Any:
@@ -66,30 +69,28 @@ class Peer:
     """The second process, as the test sees it."""
 
     def __init__(self, folder: Path, device: str, limit_bytes: int = 1 << 30, lease_s: float = 60.0) -> None:
-        command = [sys.executable, "-m", __name__, str(folder), device, str(limit_bytes), str(lease_s)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._test, own = FORKS.Pipe()
+        self._process = FORKS.Process(target=_serve, args=[own, folder, device, limit_bytes, lease_s])
+        self._process.start()
+        own.close()
 
     def ask(self, name: str, *words: Any) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([name, *words]) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer, "the second process has ended"
-        return json.loads(answer)
+        """Raises `EOFError` once the second process has ended."""
+        self._test.send_bytes(json.dumps([name, *words]).encode())
+        return json.loads(self._test.recv_bytes())
 
     def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self._process.communicate()
+        self._process.kill()
+        self.close()
 
     def close(self) -> None:
-        if self._process.poll() is None:
-            self._process.communicate("")
+        self._test.close()
+        self._process.join()
 
 
-def _serve(folder: str, device_name: str, limit_bytes: str, lease_s: str) -> None:
+def _serve(test: Connection, folder: Path, device_name: str, limit_bytes: int, lease_s: float) -> None:
     device = find_device(device_name)
-    backend = make_backend(HostMemory(Path(folder)), device, int(limit_bytes), float(lease_s))
+    backend = make_backend(HostMemory(folder), device, limit_bytes, lease_s)
     commands = {
         "announce": backend.announce,
         "sweep": backend.sweep,
@@ -97,11 +98,15 @@ def _serve(folder: str, device_name: str, limit_bytes: str, lease_s: str) -> Non
         "put": lambda *words: put(backend, device, *words),
         "get": lambda *words: get(backend, device, *words),
     }
-    for line in sys.stdin:
-        name, *words = json.loads(line)
-        print(json.dumps(commands[name](*words)), flush=True)
+    while (message := _receive(test)) is not None:
+        name, *words = message
+        test.send_bytes(json.dumps(commands[name](*words)).encode())
     backend.close()
 
 
-if __name__ == "__main__":
-    _serve(*sys.argv[1:])
+def _receive(test: Connection) -> Any:
+    """What the test asks; ``None`` once it has closed its end."""
+    try:
+        return json.loads(test.recv_bytes())
+    except EOFError:
+        return None
