@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 
 from shared.families import registry as facts_registry
-from shared.families.base import Config, ControlPlan, FamilyFacts, ModelSignature
+from shared.families.base import Config, FamilyFacts
+from shared.families.controlnets import ControlPlan, ModelSignature
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER

@@ -24,7 +24,8 @@ from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, schedulers_of, step_limits
 from shared.errors import NotFound
-from shared.families.base import MODES, ControlNetTraits, FamilyFacts, Mode, ModelSignature
+from shared.families.base import MODES, FamilyFacts, Mode
+from shared.families.controlnets import ControlNetTraits, ModelSignature
 from shared.jobs.options import MAX_CONTROLNETS
 from shared.registry.workers import Heartbeat, WorkerKind, live_workers
 

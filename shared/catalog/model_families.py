@@ -12,14 +12,8 @@ from typing import Any
 
 from shared.catalog.controlnet_bases import Base, sharing_problem
 from shared.catalog.entries import HUB, Catalog, locate
-from shared.families.base import (
-    Config,
-    ControlNetTraits,
-    FamilyFacts,
-    Mode,
-    ModelSignature,
-    incompatibility,
-)
+from shared.families.base import Config, FamilyFacts, Mode
+from shared.families.controlnets import ControlNetTraits, ModelSignature, incompatibility
 from shared.families.registry import denoisers, families, family_of, family_of_controlnet
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from shared.families.controlnets import ControlNetTraits, ControlPlan, ModelSignature
+
 Config = Mapping[str, Any]
 #: How diffusers computes guidance: both branches as one batch of twice the rows, or one forward after the
 #: other. Only of the second kind is a step that is split over two workers bit-equal to a whole one.
@@ -22,47 +24,6 @@ GuidanceBatches = Literal["one_batch", "two_forwards"]
 #: What a job generates from: its texts alone, an image as well, or an image and a mask.
 Mode = Literal["text", "image", "mask"]
 MODES: frozenset[Mode] = frozenset({"text", "image", "mask"})
-
-
-class ModelSignature(NamedTuple):
-    """What a ControlNet must share with its base model, so that its residuals fit into the base model."""
-
-    family: str  # the family's name
-    label: str  # what error texts call the family
-    layout: str  # sizes of the layers, for people
-    #: Width of the text embeddings, which tells LoRAs of one family from those of another.
-    text_width: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.label}, {self.layout}"
-
-
-class ControlNetTraits(NamedTuple):
-    """What a job must know of a ControlNet before it asks for it."""
-
-    signature: ModelSignature
-    global_pooling: bool = False  # gives one value for each channel, and only to the conditional rows
-    control_types: int = 0  # of a union of ControlNets; 0: an ordinary ControlNet
-    #: What it gives its base models (`ControlPlan.wanted`): diffusers sums what several give.
-    residuals: tuple[int, ...] = ()
-    #: How the residuals spread over the base model's blocks, for people; only those of one are summed right.
-    layout: str = ""
-    #: It was trained to inpaint, and for nothing else: in place of a control image of its own it is shown the
-    #: job's image without what the mask marks, and the mask.
-    inpaints: bool = False
-    #: It may be given the job's mask (`FamilyFacts.masks_go_to_controlnets`).
-    can_take_mask: bool = False
-
-
-class ControlPlan(NamedTuple):
-    """Which residual of a ControlNet each place of its base model takes."""
-
-    places: tuple[int | None, ...]  # in the order in which the forward comes to them; None: nothing is added
-
-    @property
-    def wanted(self) -> tuple[int, ...]:
-        """The residuals that are read at all, each once, in the order in which they are first needed."""
-        return tuple(dict.fromkeys(index for index in self.places if index is not None))
 
 
 class ModelDefaults(NamedTuple):
@@ -260,13 +221,3 @@ class FamilyFacts(ABC):
         """The most pixels of a side that the model has positions for. None: there is no limit, or it is not
         known."""
         return None
-
-
-def incompatibility(
-    controlnet: str, controlnet_signature: ModelSignature, model: str, model_signature: ModelSignature
-) -> str | None:
-    """Why the ControlNet cannot guide the model, naming both; ``None`` if it can."""
-    if controlnet_signature == model_signature:
-        return None
-    theirs = f"ControlNet {controlnet!r} ({controlnet_signature})"
-    return f"{theirs} does not fit its model {model!r} ({model_signature})"

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.families.base import Config, ControlPlan, ModelDefaults, ModelSignature, TextTokens
+from shared.families.base import Config, ModelDefaults, TextTokens
+from shared.families.controlnets import ControlPlan, ModelSignature
 from shared.families.transformer import (
     TAKES_NO_SIGMAS,
     TransformerFacts,

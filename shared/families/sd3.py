@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.families.base import Config, ControlPlan, Mode, ModelDefaults, ModelSignature, TextTokens
+from shared.families.base import Config, Mode, ModelDefaults, TextTokens
+from shared.families.controlnets import ControlPlan, ModelSignature
 from shared.families.transformer import TransformerFacts, all_residuals, count_in, square_size_px
 
 #: Blocks that a config without a number has.

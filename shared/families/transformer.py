@@ -5,13 +5,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.families.base import (
-    Config,
-    ControlNetTraits,
-    ControlPlan,
-    FamilyFacts,
-    ModelSignature,
-)
+from shared.families.base import Config, FamilyFacts
+from shared.families.controlnets import ControlNetTraits, ControlPlan, ModelSignature
 from shared.families.weight_names import has_all_words, has_word
 
 #: No model has as many blocks, channels or heads; a plan of more blocks would fill the memory.

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.families.base import Config, ControlNetTraits, ControlPlan, FamilyFacts, ModelSignature
+from shared.families.base import Config, FamilyFacts
+from shared.families.controlnets import ControlNetTraits, ControlPlan, ModelSignature
 from shared.families.weight_names import has_prefix, has_word
 
 #: Tasks that people save a pipeline for, as its class name says them.

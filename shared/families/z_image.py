@@ -4,14 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from shared.families.base import (
-    Config,
-    ControlNetTraits,
-    ControlPlan,
-    ModelDefaults,
-    ModelSignature,
-    TextTokens,
-)
+from shared.families.base import Config, ModelDefaults, TextTokens
+from shared.families.controlnets import ControlNetTraits, ControlPlan, ModelSignature
 from shared.families.transformer import TAKES_NO_SIGMAS, TransformerFacts, all_residuals, count_in
 
 #: Layers that a config without a number has.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from shared.errors import InvalidLora
-from shared.families.base import ModelSignature
+from shared.families.controlnets import ModelSignature
 from shared.families.registry import lora_parts, named
 from shared.families.transformer import TransformerFacts
 from shared.message_base import Message

@@ -21,7 +21,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from shared.catalog.entries import LoadOptions, MemoryFormat
-from shared.families.base import Config, ControlPlan, FamilyFacts
+from shared.families.base import Config, FamilyFacts
+from shared.families.controlnets import ControlPlan
 from shared.jobs.families.asked_job import AskedJob, KnownModel
 from shared.jobs.families.checks import check_job
 from shared.jobs.spec import JobSpec

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from shared.catalog.entries import SINGLE_FILE, Catalog
 from shared.errors import CatalogGone, ControlNetFailed
-from shared.families.base import Config, ControlPlan
+from shared.families.base import Config
+from shared.families.controlnets import ControlPlan
 from shared.settings import Settings
 from workers.families.base import BaseModel
 from workers.families.load_controlnet import read_config

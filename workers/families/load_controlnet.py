@@ -11,7 +11,7 @@ from shared.catalog.controlnet_bases import Base, sharing_problem
 from shared.catalog.entries import HUB, SINGLE_FILE, Catalog, MemoryFormat
 from shared.catalog.model_families import ModelFamilies
 from shared.errors import CatalogGone, ModelFailed
-from shared.families.base import incompatibility
+from shared.families.controlnets import incompatibility
 from shared.families.registry import (
     denoisers,
     family_of,

@@ -4,7 +4,7 @@ from api.schemas.job_request import ControlNetRequest, JobRequest
 from api.services import Services
 from api.submission.checks.known_names import known_name
 from shared.errors import InvalidRequest
-from shared.families.base import ControlNetTraits
+from shared.families.controlnets import ControlNetTraits
 from shared.jobs.families.controlnet_masks import check_masks
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from shared.catalog.preprocessors import NONE
 from shared.errors import InvalidRequest
-from shared.families.base import ControlNetTraits, FamilyFacts
+from shared.families.base import FamilyFacts
+from shared.families.controlnets import ControlNetTraits
 from shared.jobs.options import ControlNetOptions
 from shared.jobs.spec import JobSpec
 

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from shared.families.base import Config, ControlPlan, FamilyFacts, ModelSignature
+from shared.families.base import Config, FamilyFacts
+from shared.families.controlnets import ControlPlan, ModelSignature
 from shared.families.registry import (
     controlnet_classes,
     denoisers,

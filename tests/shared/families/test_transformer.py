@@ -11,7 +11,8 @@ from diffusers import (
 )
 
 from shared.catalog.schedulers import SCHEDULERS, schedulers_of
-from shared.families.base import FamilyFacts, incompatibility
+from shared.families.base import FamilyFacts
+from shared.families.controlnets import incompatibility
 from shared.families.flux import FLUX
 from shared.families.qwen_image import QWEN_IMAGE
 from shared.families.registry import (

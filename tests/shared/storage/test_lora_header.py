@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.errors import InvalidLora
-from shared.families.base import ModelSignature
+from shared.families.controlnets import ModelSignature
 from shared.families.registry import registered
 from shared.families.unet import SD1
 from shared.storage.lora_header import LoraInfo, incompatibility, inspect_lora, refuse_pickle

@@ -2,7 +2,8 @@
 
 import pytest
 
-from shared.families.base import FamilyFacts, ModelSignature
+from shared.families.base import FamilyFacts
+from shared.families.controlnets import ModelSignature
 from shared.families.flux import FLUX
 from shared.families.qwen_image import QWEN_IMAGE
 from shared.families.sd3 import SD3

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from shared.families.base import ControlPlan
+from shared.families.controlnets import ControlPlan
 from shared.keys import LOCAL
 from tests.fake_device import FakeDevice
 from tests.workers.unet.specs import spec

@@ -7,7 +7,8 @@ import torch
 from torch import Generator, Tensor
 
 from shared.catalog.schedulers import SCHEDULERS
-from shared.families.base import Config, ControlPlan
+from shared.families.base import Config
+from shared.families.controlnets import ControlPlan
 from shared.families.flux import FLUX, sees_pixels
 from shared.jobs.spec import JobSpec
 from workers.families.flux.conditioning import FluxConditioning

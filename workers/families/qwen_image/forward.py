@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from shared.families.base import ControlPlan
+from shared.families.controlnets import ControlPlan
 from workers.families.qwen_image.conditioning import QwenImageConditioning
 from workers.families.staged_forward import StagedForward
 from workers.families.transformer.residual_adder import ResidualAdder

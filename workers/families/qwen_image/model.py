@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from shared.families.base import Config, ControlPlan
+from shared.families.base import Config
+from shared.families.controlnets import ControlPlan
 from shared.families.qwen_image import QWEN_IMAGE
 from shared.jobs.spec import JobSpec
 from workers.families.base import MaskedImage

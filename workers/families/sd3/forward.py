@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shared.families.base import ControlPlan
+from shared.families.controlnets import ControlPlan
 from workers.families.sd3.conditioning import SD3Conditioning
 from workers.families.staged_forward import StagedForward
 from workers.families.transformer.residual_adder import ResidualAdder

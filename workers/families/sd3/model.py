@@ -7,7 +7,8 @@ import torch
 from torch import Generator, Tensor
 
 from shared.errors import InvalidRequest
-from shared.families.base import Config, ControlPlan
+from shared.families.base import Config
+from shared.families.controlnets import ControlPlan
 from shared.families.sd3 import SD3, zeroes_pooled
 from shared.jobs.spec import JobSpec
 from workers.families.base import MaskedImage

@@ -10,7 +10,8 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
 
-from shared.families.base import ControlPlan, FamilyFacts
+from shared.families.base import FamilyFacts
+from shared.families.controlnets import ControlPlan
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER

@@ -5,7 +5,7 @@ from collections.abc import Generator
 from torch import Tensor
 
 from shared.errors import ControlNetFailed
-from shared.families.base import ControlPlan
+from shared.families.controlnets import ControlPlan
 
 #: What a `StagedForward` yields and is sent, on the way to a tensor.
 Added = Generator[int, Tensor | None, Tensor]

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from shared.errors import InvalidRequest, ModelFailed
-from shared.families.base import ControlPlan
+from shared.families.controlnets import ControlPlan
 from shared.families.registry import family_of
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine

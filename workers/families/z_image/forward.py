@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shared.families.base import ControlPlan
+from shared.families.controlnets import ControlPlan
 from workers.families.staged_forward import StagedForward
 from workers.families.transformer.residual_adder import ResidualAdder
 from workers.families.z_image.patches import FRAMES, PATCH, PATCH_NAME

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from redis.exceptions import RedisError
 from torch import Tensor
 
-from shared.families.base import ControlPlan
+from shared.families.controlnets import ControlPlan
 from shared.messaging.messages import AttachControlNet
 from shared.registry.controlnet_servers import Served
 from workers.devices.base import HostCopy

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import ControlNetFailed, ModelFailed
-from shared.families.base import ControlPlan
+from shared.families.controlnets import ControlPlan
 from shared.families.flux import FLUX
 from tests.tiny_transformers import make_flux, make_flux_controlnet
 from workers.families.flux.conditioning import FluxConditioning

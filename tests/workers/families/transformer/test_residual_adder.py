@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import ControlNetFailed
-from shared.families.base import ControlPlan
+from shared.families.controlnets import ControlPlan
 from workers.families.staged_forward import run_to_end
 from workers.families.transformer.residual_adder import ResidualAdder
 

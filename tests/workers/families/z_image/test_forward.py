@@ -11,7 +11,7 @@ from torch import Tensor
 from infra.tiny_models.vaes import CHANNELS
 from infra.tiny_models.z_image import TEXT_WIDTH, make_z_image, make_z_image_controlnet
 from shared.errors import ControlNetFailed
-from shared.families.base import ControlPlan
+from shared.families.controlnets import ControlPlan
 from shared.families.z_image import Z_IMAGE
 from workers.families.staged_forward import run_to_end
 from workers.families.z_image.conditioning import ZImageConditioning
