@@ -1,7 +1,7 @@
 import http.client
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -96,9 +96,10 @@ def test_an_id_that_is_none_is_refused(client: FlaskClient, job_id: str, last: s
     assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
 
 
-def test_streams_are_bounded_and_give_their_slot_back(services: Services) -> None:
-    one = replace(services, settings=services.settings.model_copy(update={"api_event_streams": 1}))
-    client = create_app(one).test_client()
+def test_streams_are_bounded_and_give_their_slot_back(
+    app_with: Callable[..., OpenAPI], services: Services
+) -> None:
+    client = app_with(api_event_streams=1).test_client()
     url = f"/v1/jobs/{client.post('/v1/jobs', json={'prompt': 'a cat'}).json['id']}/events"
     first = client.get(url)
     next(iter(first.response))
@@ -106,12 +107,15 @@ def test_streams_are_bounded_and_give_their_slot_back(services: Services) -> Non
     assert (refused.status_code, refused.json["code"]) == (503, "unavailable")
     assert "Retry-After" in refused.headers
     first.close()
-    assert client.get(url, buffered=False).status_code == 200
+    again = client.get(url, buffered=False)
+    assert again.status_code == 200
+    again.close()
 
 
-def test_a_client_that_never_reads_gives_its_slot_back(services: Services) -> None:
-    one = replace(services, settings=services.settings.model_copy(update={"api_event_streams": 1}))
-    client = create_app(one).test_client()
+def test_a_client_that_never_reads_gives_its_slot_back(
+    app_with: Callable[..., OpenAPI], services: Services
+) -> None:
+    client = app_with(api_event_streams=1).test_client()
     url = f"/v1/jobs/{client.post('/v1/jobs', json={'prompt': 'a cat'}).json['id']}/events"
     for _ in range(3):
         answer = client.get(url)
@@ -327,9 +331,8 @@ def test_an_id_that_is_none_is_refused_by_a_stream_of_many(client: FlaskClient, 
     assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
 
 
-def test_all_streams_count_against_one_limit(services: Services) -> None:
-    one = replace(services, settings=services.settings.model_copy(update={"api_event_streams": 1}))
-    client = create_app(one).test_client()
+def test_all_streams_count_against_one_limit(app_with: Callable[..., OpenAPI], services: Services) -> None:
+    client = app_with(api_event_streams=1).test_client()
     job_id = client.post("/v1/jobs", json={"prompt": "a cat"}).json["id"]
     urls = [f"/v1/jobs/{job_id}/events", url_of([job_id]), "/v1/events"]
     for url in urls:

@@ -43,7 +43,7 @@ def run(engine: CompileEngine, stage: Any, rows: int) -> Tensor:
 
 
 def test_a_layout_is_compiled_at_its_second_run_and_only_so_many(folder: Path) -> None:
-    engine, stage = CompileEngine("model", folder, backend="aot_eager"), Stage()
+    engine, stage = CompileEngine("model", folder, backend="eager"), Stage()
     for rows in range(1, MAX_LAYOUTS + 3):
         run(engine, stage, rows)
     assert engine.prepared_stages == 0
