@@ -14,7 +14,7 @@ from shared.families.flux import FLUX
 from tests.workers.families.dtypes import in_turn
 from tests.workers.families.flux.peer import theirs
 from tests.workers.families.transformer.recorded_steps import recording
-from tests.workers.families.transformer.world import PARTS, TransformerWorld
+from tests.workers.families.transformer.world import PARTS, SCHEDULED_PARTS, TransformerWorld
 
 GUIDED = {"negative_prompt": "a house", "true_cfg_scale": 2.5}
 
@@ -126,20 +126,14 @@ def test_a_job_has_previews(world: TransformerWorld) -> None:
 JUDGED = [name for name in schedulers_of(FLUX) if name != "flow_match_lcm"]
 
 
-@pytest.mark.parametrize("scheduler", JUDGED)
-def test_every_scheduler_makes_what_it_makes_in_diffusers(world: TransformerWorld, scheduler: str) -> None:
-    spec = world.spec(scheduler=scheduler, num_inference_steps=4)
-    assert world.ours(spec).has_bits_of(theirs(world, spec))
-
-
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("scheduler", [name for name in JUDGED if name not in FLUX.unused_with_controlnets])
-def test_every_scheduler_of_jobs_with_controlnets_does(
-    world: TransformerWorld, scheduler: str, part: str
-) -> None:
-    control_net = world.control("short", **PARTS[part])
-    spec = world.spec(scheduler=scheduler, num_inference_steps=4, controlnets=[control_net])
-    assert world.ours(spec).has_bits_of(theirs(world, spec))
+@pytest.mark.parametrize("number", range(len(JUDGED)), ids=JUDGED)
+def test_every_scheduler_makes_what_it_makes_in_diffusers(world: TransformerWorld, number: int) -> None:
+    """With a ControlNet in all steps in one type of numbers; in some of them, and without, in the other."""
+    is_for_controlnets = JUDGED[number] not in FLUX.unused_with_controlnets
+    for part in in_turn(world.dtype, SCHEDULED_PARTS, number) if is_for_controlnets else [None]:
+        controlnets = [] if part is None else [world.control("short", **PARTS[part])]
+        spec = world.spec(scheduler=JUDGED[number], num_inference_steps=4, controlnets=controlnets)
+        assert world.ours(spec).has_bits_of(theirs(world, spec)), part
 
 
 @pytest.mark.parametrize("order", [("both", "unguided"), ("unguided", "both")], ids=str)

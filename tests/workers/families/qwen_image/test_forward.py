@@ -65,7 +65,7 @@ def test_branches_of_an_exact_job_on_two_workers_have_the_bits_of_diffusers(
 ) -> None:
     controlnets = [world.control(name) for name in control_nets]
     spec = world.spec(
-        num_inference_steps=30, controlnets=controlnets, latent_parallelism="on", num_images=2, **GUIDED
+        num_inference_steps=8, controlnets=controlnets, latent_parallelism="on", num_images=2, **GUIDED
     )
     with two_workers(world, control, "base") as pair:
         job, ours = world.run(spec, pair.worker)

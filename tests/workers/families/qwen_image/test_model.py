@@ -14,8 +14,9 @@ from shared.catalog.schedulers import schedulers_of
 from shared.errors import ModelFailed
 from shared.families.qwen_image import QWEN_IMAGE
 from tests.tiny_transformers import make_qwen_image, make_qwen_image_controlnet
+from tests.workers.families.dtypes import in_turn
 from tests.workers.families.qwen_image.peer import theirs
-from tests.workers.families.transformer.world import PARTS, TransformerWorld
+from tests.workers.families.transformer.world import PARTS, SCHEDULED_PARTS, TransformerWorld
 from workers.families.guidance import CFGBranch
 from workers.families.load_base_model import load_model
 from workers.families.load_controlnet import load_controlnet
@@ -106,17 +107,10 @@ def test_controlnets_of_channels_that_diffusers_does_not_give_are_refused(tmp_pa
 JUDGED = [name for name in schedulers_of(QWEN_IMAGE) if name != "flow_match_lcm"]
 
 
-@pytest.mark.parametrize("scheduler", JUDGED)
-def test_every_scheduler_makes_what_it_makes_in_diffusers(world: TransformerWorld, scheduler: str) -> None:
-    spec = world.spec(scheduler=scheduler, num_inference_steps=4)
-    assert world.ours(spec).has_bits_of(theirs(world, spec))
-
-
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("scheduler", JUDGED)
-def test_every_scheduler_of_jobs_with_controlnets_does(
-    world: TransformerWorld, scheduler: str, part: str
-) -> None:
-    control_net = world.control("two", **PARTS[part])
-    spec = world.spec(scheduler=scheduler, num_inference_steps=4, controlnets=[control_net])
-    assert world.ours(spec).has_bits_of(theirs(world, spec))
+@pytest.mark.parametrize("number", range(len(JUDGED)), ids=JUDGED)
+def test_every_scheduler_makes_what_it_makes_in_diffusers(world: TransformerWorld, number: int) -> None:
+    """With a ControlNet in all steps in one type of numbers; in some of them, and without, in the other."""
+    for part in in_turn(world.dtype, SCHEDULED_PARTS, number):
+        controlnets = [] if part is None else [world.control("two", **PARTS[part])]
+        spec = world.spec(scheduler=JUDGED[number], num_inference_steps=4, controlnets=controlnets)
+        assert world.ours(spec).has_bits_of(theirs(world, spec)), part

@@ -143,14 +143,9 @@ def test_a_job_has_previews(world: TransformerWorld) -> None:
 JUDGED = [name for name in schedulers_of(SD3) if name != "flow_match_lcm"]
 
 
-@pytest.mark.parametrize("scheduler", JUDGED)
-def test_every_scheduler_makes_what_it_makes_in_diffusers(world: TransformerWorld, scheduler: str) -> None:
-    spec = world.spec(scheduler=scheduler, num_inference_steps=4)
-    assert world.ours(spec).has_bits_of(theirs(world, spec))
-
-
-@pytest.mark.parametrize("scheduler", JUDGED)
-def test_every_scheduler_of_jobs_with_controlnets_does(world: TransformerWorld, scheduler: str) -> None:
-    control_net = world.control("medium", **PARTS["middle"])
-    spec = world.spec(scheduler=scheduler, num_inference_steps=4, controlnets=[control_net])
+@pytest.mark.parametrize("number", range(len(JUDGED)), ids=JUDGED)
+def test_every_scheduler_makes_what_it_makes_in_diffusers(world: TransformerWorld, number: int) -> None:
+    """Guided by a ControlNet in one type of numbers, and not in the other."""
+    controlnets = in_turn(world.dtype, [[], [world.control("medium", **PARTS["middle"])]], number)
+    spec = world.spec(scheduler=JUDGED[number], num_inference_steps=4, controlnets=controlnets)
     assert world.ours(spec).has_bits_of(theirs(world, spec))

@@ -35,6 +35,8 @@ from workers.unet.worker import UNetWorker
 
 #: Which steps a ControlNet guides: schedulers of several steps carry what it did over to those after it.
 PARTS: dict[str, dict[str, float]] = {"all": {}, "middle": {"guidance_start": 0.2, "guidance_end": 0.7}}
+#: What a scheduler is tested with in one type of numbers, and in the other; ``None``: without a ControlNet.
+SCHEDULED_PARTS: list[list[str | None]] = [[None, "middle"], ["all"]]
 
 
 @dataclass(frozen=True)
