@@ -84,8 +84,9 @@ def test_guidance_is_rescaled_with_controlnets_too(
     assert not np.array_equal(ours, by_diffusers(models, controlnets, plain)[0])
 
 
-@pytest.mark.parametrize("name", ["twemoji", "outline", "outline.kohya"])
-@pytest.mark.parametrize("with_controlnet", [False, True])
+@pytest.mark.parametrize(
+    ("name", "with_controlnet"), [("twemoji", False), ("outline", True), ("outline.kohya", False)]
+)
 def test_an_exact_lora_equals_diffusers_fused_one_to_rounding(
     name: str, with_controlnet: bool, make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:

@@ -1,5 +1,6 @@
 """UNets and ControlNets as graphs: the bits of eager stages, whatever changes between two steps."""
 
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -110,8 +111,11 @@ def replays(models: Models) -> list[int]:
     return [pool.replays for pool in models.device.pools]
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("layout", LAYOUTS)
+#: Each layout in one of the sizes, in turn, and those that others are made of in both.
+SHAPES = [*zip(LAYOUTS, itertools.cycle(SIZES)), ("sd1", SIZES[1]), ("sdxl", SIZES[1])]
+
+
+@pytest.mark.parametrize(("layout", "size"), SHAPES)
 def test_graphs_have_the_bits_of_eager_stages(layout: str, size: tuple[int, int]) -> None:
     models = Models(layout)
     prompt = Prompt(models, 1, size)

@@ -231,7 +231,7 @@ def test_each_branch_gets_its_own_sizes_and_the_mask(
     # Given a model that takes sizes, or a mask, a ControlNet, and other sizes for each branch
     with second_models.use(model):
         pass  # loaded in this thread: its random weights come from torch's own generator
-    options: dict[str, Any] = {"latent_parallelism": "on", "num_inference_steps": 24}
+    options: dict[str, Any] = {"latent_parallelism": "on", "num_inference_steps": STEPS}
     options |= {"negative_original_size": (32, 32), "negative_target_size": (64, 64)}
     if model.endswith("inpaint"):
         images = stored(pair.first, source_image()), stored(pair.first, mask_image())
@@ -305,7 +305,7 @@ def test_the_branch_of_a_follower_that_dies_is_computed_here(
                     channel.respond(BranchPrediction(step=step, worker="unet2@test", is_missing_lora=True))
 
     first = dataclasses.replace(make_worker(), send_follow=follow_and_die, cfg_timings=WAITS_FOR_FOLLOWER)
-    wanted = spec(num_inference_steps=30)
+    wanted = spec(num_inference_steps=STEPS)
     job_id, _ = first.jobs.create(wanted, tenant=LOCAL)
     execute_job(first, job_id, "unet1@test")
     job = first.jobs.get(job_id)

@@ -1,6 +1,7 @@
 """The requester computes what it holds and nobody else has claimed: same bits, and nothing is sent."""
 
 import dataclasses
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -93,12 +94,13 @@ def serve(line: Line, names: Collection[str]) -> None:
 
 def take(step: StepResiduals, count: int) -> list[Tensor]:
     """All residuals of a step, in the order of a decoder."""
-    down = len(by_diffusers(*SCALES[:count])[0])
+    down = len(expected(count)) - 1
     found = [step.get(MID), *(step.get(index) for index in reversed(range(down)))]
     step.finish()
     return found
 
 
+@functools.cache
 def expected(count: int) -> list[Tensor]:
     down, mid = by_diffusers(*SCALES[:count])
     return [mid, *reversed(down)]
