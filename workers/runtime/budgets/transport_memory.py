@@ -10,6 +10,9 @@ from shared.settings import Settings
 STEPS_ON_HOST = 4
 #: In a GPU's memory, which models need more: what finds no room there goes through the host's.
 STEPS_ON_GPU = 2
+#: On the device of a worker that takes residuals: its own ControlNets' are summed as they are computed, and
+#: those of another worker may have come before the base model needs them.
+STEPS_TAKEN = 2
 #: What catalogs of UNets have: a step of SDXL takes 107 MB, one of SD 1.5 27 MB.
 MIN_HOST_BYTES, MIN_GPU_BYTES = 1 << 30, 512 << 20
 
@@ -26,3 +29,8 @@ def gpu_shared_bytes(settings: Settings, step_bytes: int) -> int:
     if settings.gpu_shared_bytes is not None:
         return settings.gpu_shared_bytes
     return max(MIN_GPU_BYTES, STEPS_ON_GPU * step_bytes)
+
+
+def taken_bytes(step_bytes: int) -> int:
+    """Memory of the device for residuals that a worker's own job has not added to its base model yet."""
+    return STEPS_TAKEN * step_bytes

@@ -30,7 +30,7 @@ class LocalControlNets:
         self._model = model
         self._device = device
         self._worker = worker
-        self._pinned: set[str] = set()
+        self.pinned: set[str] = set()  # by name
         self._pins = ExitStack()
         self._images: dict[int, Tensor] = {}  # position: the embedded control image
         #: Position: the inputs, the LoRAs in the base model then, and what the ControlNet has prepared.
@@ -38,17 +38,17 @@ class LocalControlNets:
 
     def pin(self, controlnet: str) -> bool:
         """Keep it loaded until `unpin_all`; ``False`` if it is not, and so cannot be computed at once."""
-        if controlnet not in self._pinned:
+        if controlnet not in self.pinned:
             with ExitStack() as stack:
                 if stack.enter_context(self._controlnets.use_loaded(controlnet)) is None:
                     return False
                 self._pins.push(stack.pop_all())
-            self._pinned.add(controlnet)
+            self.pinned.add(controlnet)
         return True
 
     def unpin_all(self) -> None:
         """None of them is needed now: they may be evicted."""
-        self._pinned.clear()
+        self.pinned.clear()
         self._pins.close()
 
     def compute(

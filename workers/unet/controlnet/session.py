@@ -29,7 +29,7 @@ class ControlNetSession:
         self._local = LocalControlNets(
             worker.controlnets, context.model, worker.device, context.timeline.worker
         )
-        self._computed: Generator[tuple[StepResponse, Tensor]] = (_ for _ in ())  # by `compute_locally`
+        self._computed: dict[int, Generator[tuple[StepResponse, Tensor]]] = {}  # by position
         self._may_choose_local = worker.settings.local_controlnets == "auto"
 
     def publish_images(self, images: list[Tensor]) -> None:
@@ -112,16 +112,23 @@ class ControlNetSession:
         self, request: StepRequest, part: ControlNetCall, x: Tensor
     ) -> Iterator[tuple[StepResponse, Tensor]]:
         """What a ControlNet worker would respond, computed here while it is iterated."""
-        self._computed = self._local.compute(request, part, x, self.inputs, self._images[part.position])
+        computed = self._local.compute(request, part, x, self.inputs, self._images[part.position])
+        self._computed[part.position] = computed
         # Apply the transport's codec here too, so that a locally computed residual has the same bits as a
         # remote one.
         precision = self.context.spec.residual_precision
-        return ((response, as_sent(residual, precision)) for response, residual in self._computed)
+        return ((response, as_sent(residual, precision)) for response, residual in computed)
 
-    def last_on_demand(self, controlnet: str) -> int | None:
-        """The number of the last residual of a ControlNet that computes each one when it is asked for."""
-        loaded = self.context.worker.controlnets.loaded().get(controlnet)
-        return loaded.order[-1] if loaded is not None and loaded.is_on_demand else None
+    def last_on_demand(self, parts: Sequence[ControlNetCall]) -> dict[int, int]:
+        """The number of the last residual of each of a step's ControlNets, by position; empty if they cannot
+        compute each residual when it is asked for: then several must stay loaded at once."""
+        names = {part.controlnet for part in parts}
+        loaded = self.context.worker.controlnets.loaded()
+        if not all(name in loaded and loaded[name].is_on_demand for name in names):
+            return {}
+        if len(names) > 1 and not self._local.pinned.issuperset(names):
+            return {}
+        return {part.position: loaded[part.controlnet].order[-1] for part in parts}
 
     def make_room(self) -> None:
         """What was loaded here for this branch may be evicted, until `holds` asks for it again.
@@ -132,7 +139,8 @@ class ControlNetSession:
 
     def close(self) -> None:
         """No further step: what was loaded here for this branch may be evicted."""
-        self._computed.close()  # of a step that was not ended
+        for computed in self._computed.values():
+            computed.close()  # of a step that was not ended
         self._local.unpin_all()
 
     def record_travel(self, part: ControlNetCall, computed_s: float, travel_s: float) -> None:

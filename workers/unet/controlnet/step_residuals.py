@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from redis.exceptions import RedisError
 from torch import Tensor
@@ -22,10 +21,10 @@ from shared.errors import (
     SwiftError,
 )
 from workers.devices.base import DeviceCopy, Event, HostCopy
-from workers.devices.timer import SpanStart
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
 from workers.unet.controlnet.claims.requester_claims import RequesterClaims
+from workers.unet.controlnet.on_demand import OnDemand
 from workers.unet.controlnet.received_residuals import ReceivedResiduals
 from workers.unet.controlnet.session import ControlNetSession
 from workers.unet.controlnet.travel_times import TravelTimes
@@ -35,16 +34,6 @@ log = logging.getLogger(__name__)
 #: Errors that another request may not meet, by code.
 _ERRORS = (DeviceFull, DeviceLost, InputsMissing, ResidualLost, ResidualServersFull)
 RETRYABLE = {error.code: error for error in _ERRORS}
-
-
-@dataclass
-class OnDemand:
-    """A ControlNet that computes here each residual when it is needed."""
-
-    computed: Iterator[tuple[StepResponse, Tensor]]
-    last: int  # the number of its last residual
-    name: str  # of its span in the timeline
-    start: SpanStart | None = None
 
 
 class StepResiduals:
@@ -57,7 +46,7 @@ class StepResiduals:
         self._worker = session.context.worker
         self.request = request  # the latest: a step may be requested again
         self._x, self._copy = x, copy
-        self._received = ReceivedResiduals([part.position for part in request.parts])
+        self._received = ReceivedResiduals([part.position for part in request.parts], self._worker.device)
         self._responses: dict[tuple[int, ...], list[StepResponse]] = {}
         self._travel = TravelTimes()
         self._monitor = CallMonitor(session)
@@ -65,7 +54,7 @@ class StepResiduals:
         self._device_end: Event | None = None  # of what is submitted, once the encoder has been
         self._given = 0  # how many residuals the base model has taken
         self._has_waited = False  # for the residual that `get` was asked for last
-        self._on_demand: OnDemand | None = None  # the step's only ControlNet, if it is computed here
+        self._on_demand: list[OnDemand] = []  # the step's ControlNets, if all of them are computed here
         self._send()
 
     def get(self, index: int) -> Tensor:
@@ -139,10 +128,12 @@ class StepResiduals:
         return bool(response.positions) and requested.issuperset(response.positions)
 
     def _take(self, response: StepResponse, residual: DeviceCopy) -> None:
+        self._note(response)
+        self._received.add(response.index, tuple(response.positions), residual)
+
+    def _note(self, response: StepResponse) -> None:
         self._session.record(response)  # which may refuse it
-        positions = tuple(response.positions)
-        self._received.add(response.index, positions, residual)
-        self._responses.setdefault(positions, []).append(response)
+        self._responses.setdefault(tuple(response.positions), []).append(response)
         self._travel.arrived(response, time.time())
 
     def _take_received(self, response: StepResponse, residual: DeviceCopy) -> None:
@@ -246,38 +237,29 @@ class StepResiduals:
         """Compute parts that are claimed; ``result`` is why, as the metric names it."""
         if not parts:
             return
-        times, session = self._context.device_times, self._session
+        session, are_all = self._session, len(parts) == len(self.request.parts)
+        last = session.last_on_demand(parts) if are_all else {}
         for part in parts:
-            name, last = f"controlnet {part.controlnet}", session.last_on_demand(part.controlnet)
+            name = f"controlnet {part.controlnet}"
+            computed = session.compute_locally(self.request, part, self._x)
             metrics.CONTROLNET_STEPS.labels(part.controlnet, result).inc()
-            if len(self.request.parts) == 1 and last is not None:
-                self._on_demand = OnDemand(session.compute_locally(self.request, part, self._x), last, name)
+            if part.position in last:
+                self._on_demand.append(OnDemand(computed, part.position, last[part.position], name))
                 continue
-            with times.span(name):
-                computed = list(session.compute_locally(self.request, part, self._x))
-            for response, residual in computed:
-                self._take_computed(response, residual)
+            with self._context.device_times.span(name):
+                for response, residual in computed:
+                    self._take_computed(response, residual)
         self._device_end = self._worker.device.record()
 
     def _compute_until(self, index: int) -> None:
-        """Have the step's only ControlNet compute the residual that is needed, and those before it.
-
-        In the timeline it begins with its first one and ends with its last: the base model computes, too.
-        """
-        while (running := self._on_demand) is not None and self._received.missing(index):
-            running.start = running.start or self._context.device_times.mark()
-            computed = next(running.computed, None)
-            assert computed is not None, "it has computed its last one"
-            response, residual = computed
-            self._take_computed(response, residual)
-            if response.index == running.last:
-                self._context.device_times.add(running.name, running.start)
-                self._on_demand = None
-                next(running.computed, None)  # it may be evicted now
+        """Have each ControlNet compute the residual that is needed, and those before it."""
+        for running in self._on_demand:
+            while running.position in self._received.missing(index):
+                self._take_computed(*running.compute_next(self._context.device_times))
 
     def _take_computed(self, response: StepResponse, residual: Tensor) -> None:
-        device = self._worker.device
-        self._take(response, DeviceCopy(device, residual, device.record()))
+        self._note(response)
+        self._received.add_computed(response.index, response.positions[0], residual)
 
     def _request_again(self, parts: Sequence[ControlNetCall], error: SwiftError) -> None:
         """Nobody computes ``parts`` any more: compute them here, or else request the whole step again.

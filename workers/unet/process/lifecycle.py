@@ -143,7 +143,9 @@ class WorkerLifecycle:
         settings, worker, catalog = self._settings, self._worker, self._catalog
         check_device(settings)
         step_bytes = largest_step_bytes_of_models(catalog, settings.catalog, worker.serves)
-        worker.models.memory.models.capacity_bytes = budget_bytes(settings, worker.device, step_bytes)
+        worker.models.memory.models.capacity_bytes = budget_bytes(
+            settings, worker.device, step_bytes, takes_residuals=True
+        )
         worker.loras.trim()
         load_any(
             worker.models,

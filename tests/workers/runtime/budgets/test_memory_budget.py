@@ -33,6 +33,13 @@ def test_weights_may_take_what_is_free_on_the_card_less_a_reserve(
     assert budget_bytes(Settings(**changes), device) / GIB == pytest.approx(expected, abs=0.01)
 
 
+def test_the_reserve_of_a_worker_with_jobs_holds_the_residuals_of_two_steps() -> None:
+    device = FakeDevice(memory=MemoryInfo(7 * GIB, 8 * GIB))
+    lent = {"gpu_shared_bytes": GIB}
+    assert budget_bytes(Settings(**lent), device, GIB) == 5 * GIB
+    assert budget_bytes(Settings(**lent), device, GIB, takes_residuals=True) == 3 * GIB
+
+
 def test_on_a_device_without_memory_of_its_own_the_budget_is_fixed() -> None:
     assert budget_bytes(Settings(), FakeDevice()) == HOST_BYTES
 
