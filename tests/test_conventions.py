@@ -37,6 +37,7 @@ SEVERAL_MODULES = {
     "tests/shared/scheduling/test_late_claims.py",
     "tests/shared/scheduling/test_preemption.py",
     "tests/shared/scheduling/test_release_machine.py",
+    "tests/shared/scheduling/test_wrong_types.py",
     "tests/shared/storage/test_upload.py",
     "tests/shared/test_outages.py",
     "tests/shared/test_redis_tls.py",

@@ -28,7 +28,9 @@ class JobScript:
         self.redis = redis
         # A job that ends is held no more, and its tenant is charged what it has used.
         self._script = redis.register_script(
-            read_lua("shared.scheduling", "held") + read_lua("shared.jobs", "job")
+            read_lua("shared", "call")
+            + read_lua("shared.scheduling", "held")
+            + read_lua("shared.jobs", "job")
         )
         self._common = [
             settings.job_ttl_s,

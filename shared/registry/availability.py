@@ -22,7 +22,9 @@ class Availability:
 
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
-        self._script = redis.register_script(read_lua("shared.registry", "availability"))
+        self._script = redis.register_script(
+            read_lua("shared", "call") + read_lua("shared.registry", "availability")
+        )
 
     # --- called by the web --------------------------------------------------------------------------
 

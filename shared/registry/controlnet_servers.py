@@ -25,7 +25,9 @@ class ControlNetServers:
     """Asks the registry. Every method is one round trip."""
 
     def __init__(self, redis: "Redis") -> None:
-        self._script = redis.register_script(read_lua("shared.registry", "controlnet_servers"))
+        self._script = redis.register_script(
+            read_lua("shared", "call") + read_lua("shared.registry", "controlnet_servers")
+        )
 
     def are_served(self, wanted: Sequence[Served]) -> list[bool]:
         """Whether some worker would take a step now, of each of ``wanted``."""

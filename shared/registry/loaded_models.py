@@ -22,7 +22,9 @@ class LoadedModels:
     """Registers what workers have loaded. Every method is one round trip."""
 
     def __init__(self, redis: "Redis") -> None:
-        self._script = redis.register_script(read_lua("shared.registry", "loaded_models"))
+        self._script = redis.register_script(
+            read_lua("shared", "call") + read_lua("shared.registry", "loaded_models")
+        )
 
     def register(self, worker: str, serves: Sequence[str], loaded: Collection[str], ttl_s: float) -> None:
         """Say for ``ttl_s`` seconds which of the models that a worker serves it has ``loaded``."""

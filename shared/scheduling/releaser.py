@@ -23,7 +23,9 @@ class Releaser:
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
         self._script = redis.register_script(
-            read_lua("shared.scheduling", "held") + read_lua("shared.scheduling", "schedule")
+            read_lua("shared", "call")
+            + read_lua("shared.scheduling", "held")
+            + read_lua("shared.scheduling", "schedule")
         )
 
     def release(self, models: Iterable[str]) -> None:

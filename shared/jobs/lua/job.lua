@@ -6,7 +6,7 @@
 -- (The sets by status, and those of each tenant, are named from the one by time: this needs one server, not a
 -- cluster.)
 --
--- Put behind `held.lua` of `shared/scheduling`, whose functions it calls.
+-- Put behind `call.lua` of `shared` and `held.lua` of `shared/scheduling`, whose functions it calls.
 --
 -- All times are this server's TIME: the clocks of callers may differ by hours.
 --
@@ -74,7 +74,7 @@ end
 local tenants = all .. ':tenants'
 
 local function owner()
-  return field('tenant') or redis.call('HGET', tenants, id) or LOCAL
+  return field('tenant') or call('HGET', tenants, id) or LOCAL
 end
 
 -- A key of a tenant, or without ``what`` its own record. nil: what a job's record names cannot be a tenant, and
@@ -95,7 +95,7 @@ local function notify(event)
     entry[#entry + 1] = field(name) or ''
   end
   local stream = all:gsub('jobs$', 'webhooks:events')
-  redis.call('XADD', stream, '*', unpack(entry))
+  call('XADD', stream, '*', unpack(entry))
 end
 
 -- Ids of events are unique in all streams, and in the order of the events: who reads several streams at once
@@ -172,11 +172,11 @@ end
 local function index_model(status, score)
   local name = model()
   for live in pairs(IS_LIVE) do
-    if live ~= status then redis.call('ZREM', all .. ':' .. live .. ':' .. name, id) end
+    if live ~= status then call('ZREM', all .. ':' .. live .. ':' .. name, id) end
   end
   if IS_LIVE[status] then
-    redis.call('SADD', all .. ':models', name)
-    redis.call('ZADD', all .. ':' .. status .. ':' .. name, score, id)
+    call('SADD', all .. ':models', name)
+    call('ZADD', all .. ':' .. status .. ':' .. name, score, id)
   end
 end
 
@@ -186,25 +186,25 @@ local function index(status)
   local score = tonumber(created) and created or now
   for _, list in ipairs(lists()) do
     for _, other in ipairs(STATUSES) do
-      if other ~= status then redis.call('ZREM', list .. ':' .. other, id) end
+      if other ~= status then call('ZREM', list .. ':' .. other, id) end
     end
-    redis.call('ZADD', list, score, id)
-    redis.call('ZADD', list .. ':' .. status, score, id)
+    call('ZADD', list, score, id)
+    call('ZADD', list .. ':' .. status, score, id)
   end
-  if tenant ~= LOCAL then redis.call('HSET', tenants, id, tenant) end
+  if tenant ~= LOCAL then call('HSET', tenants, id, tenant) end
   index_model(status, score)
 end
 
 local function forget()
   for _, list in ipairs(lists()) do
-    redis.call('ZREM', list, id)
-    for _, status in ipairs(STATUSES) do redis.call('ZREM', list .. ':' .. status, id) end
+    call('ZREM', list, id)
+    for _, status in ipairs(STATUSES) do call('ZREM', list .. ':' .. status, id) end
   end
-  for _, name in ipairs(redis.call('SMEMBERS', all .. ':models')) do  -- the record, which has it, may be gone
-    for live in pairs(IS_LIVE) do redis.call('ZREM', all .. ':' .. live .. ':' .. name, id) end
+  for _, name in ipairs(call('SMEMBERS', all .. ':models')) do  -- the record, which has it, may be gone
+    for live in pairs(IS_LIVE) do call('ZREM', all .. ':' .. live .. ':' .. name, id) end
   end
-  for _, set in ipairs({unsent, unrunnable, DEADLINES}) do redis.call('ZREM', set, id) end
-  redis.call('HDEL', tenants, id)
+  for _, set in ipairs({unsent, unrunnable, DEADLINES}) do call('ZREM', set, id) end
+  call('HDEL', tenants, id)
 end
 
 -- What a tenant's jobs of the day of a time cost, in pixels times steps; counted of tenants that have a budget.
@@ -289,16 +289,16 @@ local function finish(status)
   held.settle(id, used_s(now))
   held.drop(id)
   redis.call('DEL', lease)
-  redis.call('ZREM', unsent, id)
-  redis.call('ZREM', unrunnable, id)
-  redis.call('ZREM', DEADLINES, id)
+  call('ZREM', unsent, id)
+  call('ZREM', unrunnable, id)
+  call('ZREM', DEADLINES, id)
   move(status)
   emit_status('done', status)
   expire()
   if status == 'succeeded' then
-    redis.call('ZADD', images, now + math.min(image_ttl, ttl), id)
+    call('ZADD', images, now + math.min(image_ttl, ttl), id)
   elseif count('attempts') > 0 then
-    redis.call('ZADD', images, now + LATE_IMAGES_S, id)
+    call('ZADD', images, now + LATE_IMAGES_S, id)
   end
 end
 
@@ -334,7 +334,7 @@ end
 
 -- Whether the deadline of its request has passed.
 local function is_late()
-  local deadline = redis.call('ZSCORE', DEADLINES, id)
+  local deadline = call('ZSCORE', DEADLINES, id)
   return deadline and tonumber(deadline) < tonumber(now)
 end
 
@@ -351,7 +351,7 @@ local function requeue(is_infrastructure, ended)
     finish('cancelled')
     return 'cancelled'
   end
-  redis.call('ZADD', unsent, now, id)
+  call('ZADD', unsent, now, id)
   move('queued')
   return 'queued'
 end
@@ -360,12 +360,12 @@ end
 -- than callers are ever silent. A lease that was not renewed since then says nothing about its worker.
 local function answering_since()
   local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-  local known, seen, since = unpack(redis.call('HMGET', server, 'run_id', 'seen', 'since'))
+  local known, seen, since = unpack(call('HMGET', server, 'run_id', 'seen', 'since'))
   if known and (known ~= run_id or now - (tonumber(seen) or 0) > tonumber(silence)) then
     since = now
-    redis.call('HSET', server, 'since', since)
+    call('HSET', server, 'since', since)
   end
-  redis.call('HSET', server, 'run_id', run_id, 'seen', now)
+  call('HSET', server, 'run_id', run_id, 'seen', now)
   return tonumber(since) or 0
 end
 
@@ -375,22 +375,27 @@ end
 
 if verb == 'leave' then
   -- ARGV: worker, which is stopped on purpose
-  redis.call('ZADD', leaving, now, arg[1])
-  redis.call('ZREMRANGEBYSCORE', leaving, 0, now - 86400)
+  call('ZADD', leaving, now, arg[1])
+  call('ZREMRANGEBYSCORE', leaving, 0, now - 86400)
   return 'noted'
+end
+
+-- A limit of the tenant as its record has it; nil if there is none, also if the record has another type.
+local function limit(tenant, name)
+  local found = redis.pcall('HGET', key_of(tenant), name)
+  return type(found) == 'string' and found or nil
 end
 
 -- What of a tenant's limits leaves no room for another job: the limit's name, how high it is, what is left of
 -- it, and in how many seconds there is more ('' unless that is known). nil: there is room.
 local function exceeded(tenant, cost)
-  local limits = redis.call('HMGET', key_of(tenant), 'max_waiting_jobs', 'pixel_steps_per_day')
-  local max_waiting, max_cost = unpack(limits)
-  if max_waiting and redis.call('ZCARD', key_of(tenant, 'jobs:queued')) >= tonumber(max_waiting) then
+  local max_waiting, max_cost = limit(tenant, 'max_waiting_jobs'), limit(tenant, 'pixel_steps_per_day')
+  if max_waiting and call('ZCARD', key_of(tenant, 'jobs:queued')) >= tonumber(max_waiting) then
     return {'max_waiting_jobs', max_waiting, '0', ''}
   end
   if not max_cost then return nil end
   local spent = budget(tenant, now)
-  local left = tonumber(max_cost) - (tonumber(redis.call('GET', spent)) or 0)
+  local left = tonumber(max_cost) - (tonumber(call('GET', spent)) or 0)
   if tonumber(cost) > left then
     local reset = string.format('%d', math.ceil(DAY_S - now % DAY_S))
     return {'pixel_steps_per_day', max_cost, string.format('%.0f', math.max(left, 0)), reset}
@@ -400,9 +405,9 @@ end
 
 -- Count what the job costs of its tenant's budget, if that has a limit.
 local function charge(tenant, cost)
-  if redis.call('HEXISTS', key_of(tenant), 'pixel_steps_per_day') == 0 then return end
+  if not limit(tenant, 'pixel_steps_per_day') then return end
   local spent = budget(tenant, now)
-  redis.call('INCRBY', spent, cost)
+  call('INCRBY', spent, cost)
   redis.call('EXPIRE', spent, 2 * DAY_S)
   redis.call('HSET', job, 'pixel_steps', cost)
 end
@@ -419,9 +424,9 @@ if verb == 'create' then
   local idempotency = KEYS[10]
   if kind == 'hash' then return {id, digest} end  -- the caller lost our reply and asks again
   if idempotency then
-    local first = redis.call('HGET', idempotency, 'job')
+    local first = call('HGET', idempotency, 'job')
     if first and redis.call('EXISTS', (job:gsub(id, first, 1))) == 1 then
-      return {first, redis.call('HGET', idempotency, 'digest')}
+      return {first, call('HGET', idempotency, 'digest')}
     end
   end
   redis.call('DEL', job)
@@ -429,14 +434,14 @@ if verb == 'create' then
   if limit then return {'', unpack(limit)} end
   charge(tenant, cost)
   if idempotency then
-    redis.call('HSET', idempotency, 'job', id, 'digest', digest)
+    call('HSET', idempotency, 'job', id, 'digest', digest)
     redis.call('EXPIRE', idempotency, ttl)
   end
   redis.call('HSET', job, 'created_at', now, 'attempts', 0, 'tenant', tenant, unpack(arg, 4))
   kind = 'hash'
-  redis.call('ZADD', unsent, now, id)
+  call('ZADD', unsent, now, id)
   local deadline_s = tonumber(field('deadline_s'))
-  if deadline_s then redis.call('ZADD', DEADLINES, now + deadline_s, id) end
+  if deadline_s then call('ZADD', DEADLINES, now + deadline_s, id) end
   move('queued')
   redis.call('EXPIRE', job, 10 * ttl)  -- a job that still waits must outlive those that have ended
   redis.call('EXPIRE', events, 10 * ttl)
@@ -449,7 +454,7 @@ if verb == 'heal' then
   -- Repairs what a lost write, an edit by hand or an expiry has left inconsistent. Returns whether the record exists.
   if kind == 'hash' and IS_STATUS[status] then
     index(status)
-    if status ~= 'queued' then redis.call('ZREM', unsent, id) end
+    if status ~= 'queued' then call('ZREM', unsent, id) end
     if IS_ENDED[status] and redis.call('TTL', job) == -1 then expire() end
     return 'kept'
   end
@@ -492,7 +497,7 @@ if verb == 'delete' then
   held.drop(id)
   forget()
   redis.call('DEL', job, lease)
-  redis.call('ZADD', images, now + (status == 'running' and LATE_IMAGES_S or 0), id)
+  call('ZADD', images, now + (status == 'running' and LATE_IMAGES_S or 0), id)
   return status or 'unreadable'
 end
 
@@ -524,8 +529,8 @@ if verb == 'claim' then
   if status == 'running' and holder == token then return 'claimed' end
   if status ~= 'queued' then return status or 'unreadable' end
   if (tonumber(field('version')) or 1) > tonumber(version) then return 'newer' end
-  redis.call('ZREM', unsent, id)
-  redis.call('ZREM', unrunnable, id)
+  call('ZREM', unsent, id)
+  call('ZREM', unrunnable, id)
   if late and is_late() then
     redis.call('HSET', job, 'error', late)
     finish('failed')
@@ -558,7 +563,7 @@ if verb == 'reap' then
   if now - since < lease_ms / 1000 then return 'waiting' end
   local started = tonumber(field('started_at')) or tonumber(now)
   local renewed = tonumber(field('renewed_at')) or tonumber(now)
-  local left = tonumber(redis.call('ZSCORE', leaving, field('worker') or '') or 0)
+  local left = tonumber(call('ZSCORE', leaving, field('worker') or '') or 0)
   local is_infrastructure = renewed < since or left > started
   if not is_infrastructure and holder then redis.call('HSET', job, reaped(holder), 1) end
   return requeue(is_infrastructure, renewed) == 'queued' and 'reaped' or 'cancelled'

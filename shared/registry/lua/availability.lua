@@ -26,11 +26,11 @@ end
 -- Moves all messages of a worker's queue to the front of the common queue, in their order: they are older
 -- than what waits there, because a job is only reserved while that queue is empty.
 local function release(worker_queue)
-  redis.call('ZREM', reserved, worker_queue)
-  local moved, message = 0, redis.call('LPOP', worker_queue)
+  call('ZREM', reserved, worker_queue)
+  local moved, message = 0, call('LPOP', worker_queue)
   while message do
-    redis.call('RPUSH', common_queue(worker_queue), message)
-    moved, message = moved + 1, redis.call('LPOP', worker_queue)
+    call('RPUSH', common_queue(worker_queue), message)
+    moved, message = moved + 1, call('LPOP', worker_queue)
   end
   return moved
 end
@@ -39,7 +39,7 @@ if command == 'register_busy' then
   -- ARGV: worker, lifetime in seconds, the worker's queues. Also used by a worker that stops.
   -- Returns how many messages were moved to common queues.
   local worker, ttl_s = ARGV[2], ARGV[3]
-  redis.call('ZREM', free, worker)
+  call('ZREM', free, worker)
   redis.call('SET', busy_key(worker), 1, 'PX', math.ceil(ttl_s * 1000))
   local moved = 0
   for i = 4, #ARGV do moved = moved + release(ARGV[i]) end
@@ -51,14 +51,14 @@ if command == 'register_free' then
   -- worker is registered as free, 0 if jobs wait in a common queue of these: it takes one of them next.
   local worker, ttl_s = ARGV[2], ARGV[3]
   redis.call('DEL', busy_key(worker))
-  redis.call('ZREMRANGEBYSCORE', free, 0, now)
+  call('ZREMRANGEBYSCORE', free, 0, now)
   for i = 4, #ARGV do
-    if redis.call('LLEN', common_queue(ARGV[i])) > 0 then
-      redis.call('ZREM', free, worker)
+    if call('LLEN', common_queue(ARGV[i])) > 0 then
+      call('ZREM', free, worker)
       return 0
     end
   end
-  redis.call('ZADD', free, now + ttl_s, worker)
+  call('ZADD', free, now + ttl_s, worker)
   return 1
 end
 
@@ -66,7 +66,7 @@ if command == 'release_expired' then
   -- ARGV: lifetime of a reservation in seconds. A worker that takes no job for so long is dead or blocked.
   -- Returns how many messages were moved to common queues.
   local moved = 0
-  for _, worker_queue in ipairs(redis.call('ZRANGEBYSCORE', reserved, 0, now - ARGV[2])) do
+  for _, worker_queue in ipairs(call('ZRANGEBYSCORE', reserved, 0, now - ARGV[2])) do
     moved = moved + release(worker_queue)
   end
   return moved

@@ -11,12 +11,12 @@ if command == 'register' then
   local worker, ttl_s, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
   local ttl_ms = math.ceil(ttl_s * 1000)
   for i, servers in ipairs(KEYS) do
-    redis.call('ZREMRANGEBYSCORE', servers, 0, now)
+    call('ZREMRANGEBYSCORE', servers, 0, now)
     if i <= count then
-      redis.call('ZADD', servers, now + ttl_s, worker)
+      call('ZADD', servers, now + ttl_s, worker)
       if redis.call('PTTL', servers) < ttl_ms then redis.call('PEXPIRE', servers, ttl_ms) end
     else
-      redis.call('ZREM', servers, worker)
+      call('ZREM', servers, worker)
     end
   end
   return redis.status_reply('OK')
@@ -26,7 +26,7 @@ if command == 'are_served' then
   -- Returns for each of KEYS 1 if some worker is in it, else 0: its size costs nothing.
   local found = {}
   for i, servers in ipairs(KEYS) do
-    found[i] = #redis.call('ZRANGEBYSCORE', servers, now, '+inf', 'LIMIT', 0, 1)
+    found[i] = #call('ZRANGEBYSCORE', servers, now, '+inf', 'LIMIT', 0, 1)
   end
   return found
 end

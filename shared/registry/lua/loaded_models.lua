@@ -12,12 +12,12 @@ if command == 'register' then
   -- the worker has loaded it, else 0.
   local ttl_ms = math.ceil(ARGV[3] * 1000)
   for i, loaded in ipairs(KEYS) do
-    redis.call('ZREMRANGEBYSCORE', loaded, 0, now)
+    call('ZREMRANGEBYSCORE', loaded, 0, now)
     if ARGV[3 + i] == '1' then
-      redis.call('ZADD', loaded, now + ARGV[3], worker)
+      call('ZADD', loaded, now + ARGV[3], worker)
       if redis.call('PTTL', loaded) < ttl_ms then redis.call('PEXPIRE', loaded, ttl_ms) end
     else
-      redis.call('ZREM', loaded, worker)
+      call('ZREM', loaded, worker)
     end
   end
   return redis.status_reply('OK')
@@ -25,7 +25,7 @@ end
 
 -- Of the next job of a queue: its tenant, when it was accepted, and when it was released.
 local function read_next(queue, job_prefix)
-  local message = redis.call('LINDEX', queue, -1)
+  local message = call('LINDEX', queue, -1)
   if not message then return nil end
   local job_id = message:match('"id":%s*"(%x+)"')
   local found = job_id and redis.pcall('HMGET', job_prefix .. job_id, 'tenant', 'created_at', 'released_at') or {}
@@ -60,7 +60,7 @@ if command == 'read_queues' then
   for i = 1, #KEYS, 2 do
     found[#found + 1] = jobs[i] and waited_s(jobs[i], is_fair) or ''
     local elsewhere = 0
-    for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i + 1], now, '+inf', 'LIMIT', 0, 2)) do
+    for _, name in ipairs(call('ZRANGEBYSCORE', KEYS[i + 1], now, '+inf', 'LIMIT', 0, 2)) do
       if name ~= worker then elsewhere = 1 end
     end
     found[#found + 1] = elsewhere

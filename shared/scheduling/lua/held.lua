@@ -6,7 +6,8 @@
 -- tenant that had no held job of the model begins where the last release began, so that nothing is saved up.
 --
 -- Keys are those of `shared/keys.py`, derived here: this needs one server, not a cluster. A record may be
--- malformed: no function raises an error for what it finds in one.
+-- malformed: no function raises an error for what it finds in one. Put behind `shared/lua/call.lua`, which drops
+-- other keys of the wrong type; recovery gives the jobs that they held their places again.
 
 local held = {}
 
@@ -64,6 +65,13 @@ do
 
   -- --- jobs
 
+  -- Count in a job's record, from 0 if what stands there is no number.
+  function held.increase(id, field)
+    local count = math.floor(number(redis.call('HGET', record(id), field), 0)) + 1
+    redis.call('HSET', record(id), field, string.format('%d', count))
+    return count
+  end
+
   -- What the record says that matters here; nil if there is none.
   function held.read(id)
     if redis.call('TYPE', record(id)).ok ~= 'hash' then return nil end
@@ -92,98 +100,104 @@ do
 
   -- The models of which a tenant has held jobs.
   function held.models(tenant)
-    return redis.call('SMEMBERS', models_of(tenant))
+    return call('SMEMBERS', models_of(tenant))
   end
 
   -- How many jobs of the model are held.
   function held.count(model)
-    return number(redis.call('HGET', STATE, 'held:' .. model), 0)
+    return number(call('HGET', STATE, 'held:' .. model), 0)
   end
 
   -- The first held jobs of a tenant.
   function held.first(model, tenant, count)
-    return redis.call('ZRANGE', jobs_of(model, tenant), 0, count - 1)
+    return call('ZRANGE', jobs_of(model, tenant), 0, count - 1)
   end
 
   -- A place behind all jobs of its class; an earlier one than younger jobs of a class below that are older by
   -- less than `ageing_s`.
   function held.next_order(priority, ageing_s, is_asked_only)
-    local order = math.max(now, number(redis.call('HGET', STATE, 'order'), 0) + 1e-6)
-    if not is_asked_only then redis.call('HSET', STATE, 'order', text(order)) end
+    local order = math.max(now, number(call('HGET', STATE, 'order'), 0) + 1e-6)
+    if not is_asked_only then call('HSET', STATE, 'order', text(order)) end
     return order + (OFFSETS[priority] or 0) * number(ageing_s, 0)
   end
 
   -- Whether the job waits for its turn.
   function held.is_waiting(id, model, tenant)
-    return redis.call('ZSCORE', jobs_of(model, tenant), id) ~= false
+    return call('ZSCORE', jobs_of(model, tenant), id) ~= false
   end
 
   -- The same, or for the end of its pause.
   function held.is_held(id, model, tenant)
     return held.is_waiting(id, model, tenant)
-      or redis.call('ZSCORE', DELAYED, id) ~= false
+      or call('ZSCORE', DELAYED, id) ~= false
   end
 
   function held.is_released(id, tenant)
-    return redis.call('SISMEMBER', released_of(tenant), id) == 1
+    return call('SISMEMBER', released_of(tenant), id) == 1
   end
 
   -- --- tenants
 
+  -- nil if there is none, also if the tenant's record has another type.
+  local function limit(tenant, name)
+    local found = redis.pcall('HGET', limits_of(tenant), name)
+    return type(found) == 'string' and number(found) or nil
+  end
+
   local function weight(tenant)
-    return math.max(number(redis.call('HGET', limits_of(tenant), 'weight'), 1), 1e-6)
+    return math.max(limit(tenant, 'weight') or 1, 1e-6)
   end
 
   local function is_at_cap(tenant, leaving)
-    local cap = number(redis.call('HGET', limits_of(tenant), 'max_running_jobs'))
-    return cap ~= nil and redis.call('SCARD', released_of(tenant)) - (leaving or 0) >= cap
+    local cap = limit(tenant, 'max_running_jobs')
+    return cap ~= nil and call('SCARD', released_of(tenant)) - (leaving or 0) >= cap
   end
   held.is_at_cap = is_at_cap
 
   -- Where the last release of a job of this model began.
   local function model_time(model)
-    return number(redis.call('HGET', STATE, 'virtual_time:' .. model), 0)
+    return number(call('HGET', STATE, 'virtual_time:' .. model), 0)
   end
 
   -- The tenant's virtual time after its last release.
   local function given(model, tenant)
-    return number(redis.call('HGET', share_of(tenant), 'virtual_time:' .. model), 0)
+    return number(call('HGET', share_of(tenant), 'virtual_time:' .. model), 0)
   end
 
   local function virtual_time(model, tenant)
-    local kept = redis.call('ZSCORE', tenants_of(model), tenant)
+    local kept = call('ZSCORE', tenants_of(model), tenant)
     return kept and tonumber(kept) or math.max(given(model, tenant), model_time(model))
   end
 
   local function set_share(tenant, field, value)
-    redis.call('HSET', share_of(tenant), field, text(value))
+    call('HSET', share_of(tenant), field, text(value))
     redis.call('EXPIRE', share_of(tenant), SHARE_S)
   end
 
   local function set_virtual_time(model, tenant, value)
     set_share(tenant, 'virtual_time:' .. model, value)
-    redis.call('ZADD', tenants_of(model), 'XX', text(value), tenant)
-    redis.call('ZADD', urgent_tenants_of(model), 'XX', text(value), tenant)
+    call('ZADD', tenants_of(model), 'XX', text(value), tenant)
+    call('ZADD', urgent_tenants_of(model), 'XX', text(value), tenant)
   end
 
   -- The tenant competes for the model, unless it may have no more jobs released.
   local function enter(model, tenant)
     if is_at_cap(tenant) then return end
-    redis.call('ZADD', tenants_of(model), 'NX', text(virtual_time(model, tenant)), tenant)
+    call('ZADD', tenants_of(model), 'NX', text(virtual_time(model, tenant)), tenant)
     if redis.call('EXISTS', urgent_jobs_of(model, tenant)) == 1 then
-      redis.call('ZADD', urgent_tenants_of(model), text(given(model, tenant)), tenant)
+      call('ZADD', urgent_tenants_of(model), text(given(model, tenant)), tenant)
     end
   end
 
   local function leave(model, tenant)
-    redis.call('ZREM', tenants_of(model), tenant)
-    redis.call('ZREM', urgent_tenants_of(model), tenant)
+    call('ZREM', tenants_of(model), tenant)
+    call('ZREM', urgent_tenants_of(model), tenant)
   end
 
   local function leave_if_empty(model, tenant)
     if redis.call('EXISTS', jobs_of(model, tenant)) == 0 then
       leave(model, tenant)
-      redis.call('SREM', models_of(tenant), model)
+      call('SREM', models_of(tenant), model)
     end
   end
 
@@ -199,7 +213,7 @@ do
   local function charge(model, tenant, seconds)
     local amount, start = seconds / weight(tenant), virtual_time(model, tenant)
     set_virtual_time(model, tenant, start + amount)
-    redis.call('HSET', STATE, 'virtual_time:' .. model, text(math.max(start, model_time(model))))
+    call('HSET', STATE, 'virtual_time:' .. model, text(math.max(start, model_time(model))))
     for _, other in ipairs(held.models(tenant)) do
       if other ~= model then
         local own = virtual_time(other, tenant)
@@ -220,7 +234,7 @@ do
   end
 
   local function mean_cost_s(model, tenant)
-    return number(redis.call('HGET', share_of(tenant), 'mean_cost_s:' .. model))
+    return number(call('HGET', share_of(tenant), 'mean_cost_s:' .. model))
   end
 
   local function note_cost(id, model, tenant)
@@ -237,27 +251,27 @@ do
 
   -- Those jobs of the tenant that come before one with the place `order`.
   function held.before(model, tenant, order)
-    return queue(model, tenant, redis.call('ZCOUNT', jobs_of(model, tenant), '-inf', '(' .. text(order)))
+    return queue(model, tenant, call('ZCOUNT', jobs_of(model, tenant), '-inf', '(' .. text(order)))
   end
 
   -- The held jobs of each tenant that competes for the model: it takes as long as there are tenants.
   function held.queues(model)
     local found = {}
-    for _, tenant in ipairs(redis.call('ZRANGE', tenants_of(model), 0, -1)) do
-      found[tenant] = queue(model, tenant, redis.call('ZCARD', jobs_of(model, tenant)))
+    for _, tenant in ipairs(call('ZRANGE', tenants_of(model), 0, -1)) do
+      found[tenant] = queue(model, tenant, call('ZCARD', jobs_of(model, tenant)))
     end
     return found
   end
 
   -- The tenant's cap, or nil, and how many of its jobs are released.
   function held.released(tenant)
-    return number(redis.call('HGET', limits_of(tenant), 'max_running_jobs')), redis.call('SCARD', released_of(tenant))
+    return limit(tenant, 'max_running_jobs'), call('SCARD', released_of(tenant))
   end
 
   -- Adaptive conformal inference (Gibbs and Candès, 2021): each job that is late raises the quantile, each that
   -- is in time lowers it, so that one in ten is late, also while the load is other than that of earlier jobs.
   local function adapt_quantile(key, is_late)
-    local quantile = number(redis.call('GET', key), IN_TIME)
+    local quantile = number(call('GET', key), IN_TIME)
     quantile = quantile + QUANTILE_STEP * (is_late and IN_TIME or IN_TIME - 1)
     redis.call('SET', key, string.format('%.6g', math.min(math.max(quantile, 0.5), 1)), 'EX', RATIOS_S)
   end
@@ -269,8 +283,8 @@ do
     if not model or not kind or not eta_s or eta_s <= 0 then return end
     local measured = 'swift:measured:' .. model
     local key = measured .. ':eta_ratio:' .. kind
-    redis.call('LPUSH', key, string.format('%.6g', took_s / eta_s))
-    redis.call('LTRIM', key, 0, RATIOS - 1)
+    call('LPUSH', key, string.format('%.6g', took_s / eta_s))
+    call('LTRIM', key, 0, RATIOS - 1)
     redis.call('EXPIRE', key, RATIOS_S)
     local is_json, estimate = pcall(cjson.decode, found[4] or '')
     local p90_s = is_json and type(estimate) == 'table' and number(estimate.eta_p90_s)
@@ -280,71 +294,95 @@ do
   -- --- interactive jobs that wait for a device, held or released, by since when
 
   local function add_urgent(id, model, tenant)
-    redis.call('ZADD', urgent_jobs_of(model, tenant), 'NX', text(now), id)
+    call('ZADD', urgent_jobs_of(model, tenant), 'NX', text(now), id)
     redis.call('EXPIRE', urgent_jobs_of(model, tenant), URGENT_S)
   end
 
   -- It may take a device also while its tenant is at its cap; `before` is the virtual time of its release.
   local function release_urgent(id, model, tenant, before)
-    if redis.call('ZSCORE', urgent_jobs_of(model, tenant), id) then
-      redis.call('ZADD', urgent_released_of(model), text(before), id)
+    if call('ZSCORE', urgent_jobs_of(model, tenant), id) then
+      call('ZADD', urgent_released_of(model), text(before), id)
       redis.call('EXPIRE', urgent_released_of(model), URGENT_S)
     end
   end
 
   local function remove_urgent(id, model, tenant)
-    redis.call('ZREM', urgent_released_of(model), id)
-    if redis.call('ZREM', urgent_jobs_of(model, tenant), id) == 1
+    call('ZREM', urgent_released_of(model), id)
+    if call('ZREM', urgent_jobs_of(model, tenant), id) == 1
         and redis.call('EXISTS', urgent_jobs_of(model, tenant)) == 0 then
-      redis.call('ZREM', urgent_tenants_of(model), tenant)
+      call('ZREM', urgent_tenants_of(model), tenant)
     end
   end
 
   -- --- changes
 
-  function held.hold(id, model, tenant, order)
-    note_cost(id, model, tenant)
-    if redis.call('ZADD', jobs_of(model, tenant), text(order), id) == 1 then
-      redis.call('HINCRBY', STATE, 'held:' .. model, 1)
-    end
-    redis.call('SADD', models_of(tenant), model)
-    local job = held.read(id)
-    if job and job.priority == 'interactive' then add_urgent(id, model, tenant) end
+  local function add_to_count(model, jobs)
+    call('HSET', STATE, 'held:' .. model, string.format('%d', math.max(held.count(model) + jobs, 0)))
+  end
+
+  -- The tenant competes for the model with this held job.
+  local function compete_for(id, model, tenant, priority)
+    call('SADD', models_of(tenant), model)
+    if priority == 'interactive' then add_urgent(id, model, tenant) end
     enter(model, tenant)
   end
 
+  function held.hold(id, model, tenant, order)
+    note_cost(id, model, tenant)
+    if call('ZADD', jobs_of(model, tenant), text(order), id) == 1 then add_to_count(model, 1) end
+    local job = held.read(id)
+    compete_for(id, model, tenant, job and job.priority)
+  end
+
+  -- Those of some jobs that are not held. What says that the tenants of the others compete is written again, as
+  -- it may have been lost.
+  function held.find_unplaced(ids)
+    local found, competing = {}, {}
+    for _, id in ipairs(ids) do
+      local job = held.read(id)
+      if not (job and job.model and held.is_held(id, job.model, job.tenant)) then
+        found[#found + 1] = id
+      elseif held.is_waiting(id, job.model, job.tenant) then
+        local place = job.model .. ':' .. job.tenant .. ':' .. (job.priority == 'interactive' and id or '')
+        if not competing[place] then compete_for(id, job.model, job.tenant, job.priority) end
+        competing[place] = true
+      end
+    end
+    return found
+  end
+
   function held.delay(id, delay_s)
-    redis.call('ZADD', DELAYED, text(now + delay_s), id)
+    call('ZADD', DELAYED, text(now + delay_s), id)
   end
 
   -- Jobs whose delay is over, a few at a time.
   function held.take_due()
-    local due = redis.call('ZRANGEBYSCORE', DELAYED, 0, text(now), 'LIMIT', 0, 16)
-    for _, id in ipairs(due) do redis.call('ZREM', DELAYED, id) end
+    local due = call('ZRANGEBYSCORE', DELAYED, 0, text(now), 'LIMIT', 0, 16)
+    for _, id in ipairs(due) do call('ZREM', DELAYED, id) end
     return due
   end
 
   -- The job is held no more, and its tenant may have another one released in its place.
   local function take_out(id, model, tenant)
-    if redis.call('ZREM', jobs_of(model, tenant), id) == 1 then
-      redis.call('HINCRBY', STATE, 'held:' .. model, -1)
+    if call('ZREM', jobs_of(model, tenant), id) == 1 then
+      add_to_count(model, -1)
       leave_if_empty(model, tenant)
     end
   end
 
   function held.unrelease(id, model, tenant)
-    redis.call('ZREM', UNCLAIMED, id)
-    if model then redis.call('ZREM', urgent_released_of(model), id) end
-    if redis.call('SREM', released_of(tenant), id) == 1 then held.compete(tenant) end
+    call('ZREM', UNCLAIMED, id)
+    if model then call('ZREM', urgent_released_of(model), id) end
+    if call('SREM', released_of(tenant), id) == 1 then held.compete(tenant) end
   end
 
   -- Forget released jobs that have ended, or are gone: each counts against the tenant's cap.
   function held.forget_ended(tenant)
     local forgotten = 0
-    for _, id in ipairs(redis.call('SMEMBERS', released_of(tenant))) do
+    for _, id in ipairs(call('SMEMBERS', released_of(tenant))) do
       local job = held.read(id)
       if not job or (job.status ~= 'queued' and job.status ~= 'running') then
-        forgotten = forgotten + redis.call('SREM', released_of(tenant), id)
+        forgotten = forgotten + call('SREM', released_of(tenant), id)
       end
     end
     if forgotten > 0 then held.compete(tenant) end
@@ -355,12 +393,12 @@ do
   -- forgotten of which a script of an earlier version has not said that they were begun, or are gone.
   function held.unclaimed(seconds, count)
     local found = {}
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', UNCLAIMED, 0, text(now - seconds), 'LIMIT', 0, count)) do
+    for _, id in ipairs(call('ZRANGEBYSCORE', UNCLAIMED, 0, text(now - seconds), 'LIMIT', 0, count)) do
       local job = held.read(id)
       if job and job.status == 'queued' and job.model and not held.is_held(id, job.model, job.tenant) then
         found[#found + 1] = id
       else
-        redis.call('ZREM', UNCLAIMED, id)
+        call('ZREM', UNCLAIMED, id)
       end
     end
     return found
@@ -376,13 +414,13 @@ do
   -- released, and the batch job would not have its turn first. Of another tenant only one that was given no more.
   local function may_preempt(id, urgent, job)
     if urgent.status ~= 'queued' or urgent.model ~= job.model then return false end
-    if redis.call('ZSCORE', DELAYED, id) then return false end
+    if call('ZSCORE', DELAYED, id) then return false end
     if urgent.order and job.order and job.order < urgent.order then return false end
     local is_own = urgent.tenant == job.tenant
     local leaving = is_own and 1 or 0  -- the batch job's place gets free
     if held.is_held(id, job.model, urgent.tenant) and is_at_cap(urgent.tenant, leaving) then return false end
     if is_own then return true end
-    local before = number(redis.call('ZSCORE', urgent_released_of(job.model), id))
+    local before = number(call('ZSCORE', urgent_released_of(job.model), id))
     return (before or given(job.model, urgent.tenant)) <= given(job.model, job.tenant)
   end
 
@@ -400,12 +438,12 @@ do
   local function find_released(job)
     local released = urgent_released_of(job.model)
     local limit = text(given(job.model, job.tenant))
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', released, '-inf', limit, 'LIMIT', 0, MAX_URGENT)) do
+    for _, id in ipairs(call('ZRANGEBYSCORE', released, '-inf', limit, 'LIMIT', 0, MAX_URGENT)) do
       local urgent = held.read(id)
       local jobs = urgent and urgent_jobs_of(job.model, urgent.tenant)
       if not urgent or urgent.status ~= 'queued' then
-        redis.call('ZREM', released, id)
-      elseif has_waited(redis.call('ZSCORE', jobs, id)) and not is_served(id, urgent)
+        call('ZREM', released, id)
+      elseif has_waited(call('ZSCORE', jobs, id)) and not is_served(id, urgent)
           and may_preempt(id, urgent, job) then
         return id
       end
@@ -416,8 +454,8 @@ do
   -- The oldest interactive job of a tenant for which no device is given away, if it may preempt this job.
   local function find_of_tenant(tenant, job)
     local jobs = urgent_jobs_of(job.model, tenant)
-    local oldest = redis.call('ZRANGE', jobs, 0, MAX_URGENT - 1, 'WITHSCORES')
-    if #oldest == 0 then redis.call('ZREM', urgent_tenants_of(job.model), tenant) end
+    local oldest = call('ZRANGE', jobs, 0, MAX_URGENT - 1, 'WITHSCORES')
+    if #oldest == 0 then call('ZREM', urgent_tenants_of(job.model), tenant) end
     for i = 1, #oldest, 2 do
       if not has_waited(oldest[i + 1]) then return nil end
       local id, urgent = oldest[i], held.read(oldest[i])
@@ -439,7 +477,7 @@ do
     local found = find_released(job)
     if found then return found end
     local tenants, limit = urgent_tenants_of(job.model), text(given(job.model, job.tenant))
-    for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', tenants, '-inf', limit, 'LIMIT', 0, MAX_URGENT)) do
+    for _, tenant in ipairs(call('ZRANGEBYSCORE', tenants, '-inf', limit, 'LIMIT', 0, MAX_URGENT)) do
       found = find_of_tenant(tenant, job)
       if found then return found end
     end
@@ -469,7 +507,7 @@ do
   function held.drop(id)
     local job = held.read(id)
     if not job then return end
-    redis.call('ZREM', DELAYED, id)
+    call('ZREM', DELAYED, id)
     if job.model then
       take_out(id, job.model, job.tenant)
       remove_urgent(id, job.model, job.tenant)
@@ -480,9 +518,9 @@ do
   -- The next job of the model and its tenant; nil if no tenant below its cap has one.
   function held.next(model)
     while true do
-      local tenant = redis.call('ZRANGE', tenants_of(model), 0, 0)[1]
+      local tenant = call('ZRANGE', tenants_of(model), 0, 0)[1]
       if not tenant then return nil end
-      local id = redis.call('ZRANGE', jobs_of(model, tenant), 0, 0)[1]
+      local id = call('ZRANGE', jobs_of(model, tenant), 0, 0)[1]
       if not id then
         leave_if_empty(model, tenant)
       else
@@ -495,10 +533,10 @@ do
   end
 
   function held.is_only(id, model, tenant)
-    return redis.call('ZCARD', tenants_of(model)) == 1
-      and redis.call('ZSCORE', tenants_of(model), tenant) ~= false
-      and redis.call('ZCARD', jobs_of(model, tenant)) == 1
-      and redis.call('ZSCORE', jobs_of(model, tenant), id) ~= false
+    return call('ZCARD', tenants_of(model)) == 1
+      and call('ZSCORE', tenants_of(model), tenant) ~= false
+      and call('ZCARD', jobs_of(model, tenant)) == 1
+      and call('ZSCORE', jobs_of(model, tenant), id) ~= false
   end
 
   -- The job's tenant is charged for what is left of it. The caller puts its message into a queue.
@@ -507,8 +545,8 @@ do
     if not job then return end
     release_urgent(id, model, tenant, charge(model, tenant, job.left_s))
     redis.call('HSET', record(id), 'released_at', text(now), 'charged_s', text(job.charged_s + job.left_s))
-    redis.call('SADD', released_of(tenant), id)
-    redis.call('ZADD', UNCLAIMED, text(now), id)
+    call('SADD', released_of(tenant), id)
+    call('ZADD', UNCLAIMED, text(now), id)
     take_out(id, model, tenant)
     if is_at_cap(tenant) then held.compete(tenant) end
   end
@@ -519,28 +557,28 @@ do
     local job = held.read(id)
     if job and job.model and held.is_held(id, job.model, job.tenant) then
       if is_at_cap(job.tenant) then return false end
-      redis.call('ZREM', DELAYED, id)
+      call('ZREM', DELAYED, id)
       held.release(id, job.model, job.tenant)
     end
-    redis.call('ZREM', UNCLAIMED, id)
+    call('ZREM', UNCLAIMED, id)
     held.begin(id)
     return true
   end
 
   -- How many messages the common queue of a model may hold: one for each worker that takes its jobs.
   function held.window(model)
-    local workers = redis.call('ZCOUNT', 'swift:model_workers:' .. model, text(now), '+inf')
+    local workers = call('ZCOUNT', 'swift:model_workers:' .. model, text(now), '+inf')
     return math.max(workers, 1)
   end
 
   function held.serve(model, worker, ttl_s)
     local workers = 'swift:model_workers:' .. model
-    redis.call('ZREMRANGEBYSCORE', workers, 0, text(now))
+    call('ZREMRANGEBYSCORE', workers, 0, text(now))
     if ttl_s > 0 then
-      redis.call('ZADD', workers, text(now + ttl_s), worker)
+      call('ZADD', workers, text(now + ttl_s), worker)
       redis.call('PEXPIRE', workers, math.ceil(ttl_s * 1000) + 60000)
     else
-      redis.call('ZREM', workers, worker)
+      call('ZREM', workers, worker)
     end
   end
 end

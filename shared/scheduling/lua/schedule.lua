@@ -1,4 +1,5 @@
--- Which held job is released next, and into which queue. Put behind `held.lua`, whose functions it calls.
+-- Which held job is released next, and into which queue. Put behind `call.lua` of `shared` and `held.lua`, whose
+-- functions it calls.
 --
 -- KEYS: jobs without a message, free workers, queues with a reserved job (as in `availability.lua`)
 -- ARGV: command, then the command's own arguments
@@ -36,7 +37,7 @@ local ENVELOPE = '{"body": %s, "content-encoding": "utf-8", "content-type": "app
 local BODY = '[[{"job_id": "%s"}], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 
 local function message(id, queue)
-  local tag = id .. '.' .. redis.call('HINCRBY', 'swift:job:' .. id, 'releases', 1)
+  local tag = id .. '.' .. held.increase(id, 'releases')
   return ENVELOPE:format(
     cjson.encode(BODY:format(id)), id, id, id, id, cjson.encode(queue), tag)
 end
@@ -48,8 +49,8 @@ end
 -- Workers take from the right end.
 local function send(id, model, tenant, queue, is_first)
   held.release(id, model, tenant)
-  redis.call('ZREM', unsent, id)
-  redis.call(is_first and 'RPUSH' or 'LPUSH', queue, message(id, queue))
+  call('ZREM', unsent, id)
+  call(is_first and 'RPUSH' or 'LPUSH', queue, message(id, queue))
 end
 
 -- The next free worker takes this interactive job, for which another one has given its device away; not if its
@@ -61,10 +62,10 @@ local function send_first(id, model)
     if held.is_at_cap(job.tenant) then return end
     send(id, model, job.tenant, queue, true)
   else
-    for _, text in ipairs(redis.call('LRANGE', queue, 0, -1)) do  -- no longer than the window
+    for _, text in ipairs(call('LRANGE', queue, 0, -1)) do  -- no longer than the window
       if text:find('"id": "' .. id .. '"', 1, true) then
-        redis.call('LREM', queue, 1, text)
-        redis.call('RPUSH', queue, text)
+        call('LREM', queue, 1, text)
+        call('RPUSH', queue, text)
         break
       end
     end
@@ -94,7 +95,7 @@ end
 
 local function fill(model)
   local queue, count = common_queue(model), 0
-  local room = math.min(held.window(model) - redis.call('LLEN', queue), MAX_AT_ONCE)
+  local room = math.min(held.window(model) - call('LLEN', queue), MAX_AT_ONCE)
   while count < room do
     local id, tenant = held.next(model)
     if not id then break end
@@ -122,12 +123,12 @@ end
 
 -- A free worker for a job that waits behind no other; it is not free any more.
 local function reserve(id, model, tenant, from)
-  if redis.call('LLEN', common_queue(model)) > 0 or not held.is_only(id, model, tenant) then return nil end
+  if call('LLEN', common_queue(model)) > 0 or not held.is_only(id, model, tenant) then return nil end
   for i = from, #ARGV do
-    local expires_at = redis.call('ZSCORE', free, ARGV[i])
+    local expires_at = call('ZSCORE', free, ARGV[i])
     if expires_at and tonumber(expires_at) > now then
-      redis.call('ZREM', free, ARGV[i])
-      redis.call('ZADD', reserved, now, common_queue(model) .. '@' .. ARGV[i])
+      call('ZREM', free, ARGV[i])
+      call('ZADD', reserved, now, common_queue(model) .. '@' .. ARGV[i])
       return ARGV[i]
     end
   end
@@ -140,7 +141,7 @@ if command == 'place' then
   local id, model, ageing_s = ARGV[2], ARGV[3], ARGV[4]
   local job = held.read(id)
   if not job or job.status ~= 'queued' then
-    redis.call('ZREM', unsent, id)
+    call('ZREM', unsent, id)
     return false
   end
   local tenant = job.tenant
@@ -149,7 +150,7 @@ if command == 'place' then
     redis.call('HSET', 'swift:job:' .. id, 'model', model, 'order', string.format('%.17g', order))
     held.hold(id, model, tenant, order)
   end
-  redis.call('ZREM', unsent, id)
+  call('ZREM', unsent, id)
   hold_due()
   local worker = reserve(id, model, tenant, 5)
   if worker then send(id, model, tenant, common_queue(model) .. '@' .. worker) end
@@ -163,7 +164,7 @@ if command == 'send' then
   -- or whose message was lost. Returns what becomes of it.
   local id, model, ageing_s, where = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
   local key, job = 'swift:job:' .. id, held.read(id)
-  redis.call('ZREM', unsent, id)
+  call('ZREM', unsent, id)
   if not job or job.status ~= 'queued' then return 'not queued' end
   redis.call('HSET', key, 'model', model)
   if held.is_held(id, model, job.tenant) then
@@ -181,7 +182,7 @@ if command == 'send' then
   held.unrelease(id, model, job.tenant)
   if where == 'later' then
     held.begin(id)  -- until its pause is over, it takes no other job's device
-    local pauses = redis.call('HINCRBY', key, 'pauses', 1)
+    local pauses = held.increase(id, 'pauses')
     held.delay(id, math.min(PAUSE_BASE ^ (pauses - 1), MAX_PAUSE_S))
     fill(model)
     fill_for(job.tenant)
@@ -189,7 +190,7 @@ if command == 'send' then
   end
   held.hold(id, model, job.tenant, order)
   if where == 'again' and job.preempted_by then
-    redis.call('HINCRBY', key, 'preemptions', 1)
+    held.increase(id, 'preemptions')
     send_first(job.preempted_by, model)
   end
   fill(model)
@@ -210,17 +211,17 @@ if command == 'prefer' then
   -- LoRAs that comes next in place of another one of its tenant and priority; nothing if the order stays.
   local model, queue, patched = ARGV[2], common_queue(ARGV[2]), {}
   for i = 3, #ARGV do patched[ARGV[i]] = true end
-  local id = job_of(redis.call('LINDEX', queue, -1))
+  local id = job_of(call('LINDEX', queue, -1))
   local next_job = id and held.read(id)
   if not next_job or next_job.status ~= 'queued' or not next_job.order or next_job.is_begun then return false end
   if held.count(model) == 0 or held.has_loras(id, patched) then return false end
-  local texts = redis.call('LRANGE', queue, -MAX_PASSED, -2)
+  local texts = call('LRANGE', queue, -MAX_PASSED, -2)
   for i = #texts, 1, -1 do
     local other = job_of(texts[i])
     if may_pass(other, next_job, patched) then
       local position = i - #texts - 2
-      redis.call('LSET', queue, position, redis.call('LINDEX', queue, -1))
-      redis.call('LSET', queue, -1, texts[i])
+      call('LSET', queue, position, call('LINDEX', queue, -1))
+      call('LSET', queue, -1, texts[i])
       return other
     end
   end
@@ -228,7 +229,7 @@ if command == 'prefer' then
     if may_pass(other, next_job, patched) then
       hold_again(id, model, next_job)
       held.release(other, model, next_job.tenant)
-      redis.call('LSET', queue, -1, message(other, queue))
+      call('LSET', queue, -1, message(other, queue))
       return other
     end
   end
@@ -253,14 +254,14 @@ if command == 'state' then
   local model, tenant, priority, ageing_s, id = unpack(ARGV, 2, 6)
   local job = id ~= '' and held.read(id)
   local order = job and job.order or held.next_order(priority, ageing_s, true)
-  local free_now = redis.call('ZRANGEBYSCORE', free, now, '+inf')
+  local free_now = call('ZRANGEBYSCORE', free, now, '+inf')
   local cap, running = held.released(tenant)
   return cjson.encode({
     own = held.before(model, tenant, order),
     cap = cap,
     running = running,
-    released = redis.call('LLEN', common_queue(model)),
-    queued = redis.call('ZCARD', 'swift:tenant:' .. tenant .. ':jobs:queued'),
+    released = call('LLEN', common_queue(model)),
+    queued = call('ZCARD', 'swift:tenant:' .. tenant .. ':jobs:queued'),
     free = #free_now > 0 and free_now or nil,  -- an empty list would be written as an object
   })
 end
@@ -290,14 +291,7 @@ end
 
 if command == 'unplaced' then
   -- ARGV: jobs. Returns those that are neither held nor delayed.
-  local found = {}
-  for i = 2, #ARGV do
-    local job = held.read(ARGV[i])
-    if not (job and job.model and held.is_held(ARGV[i], job.model, job.tenant)) then
-      found[#found + 1] = ARGV[i]
-    end
-  end
-  return found
+  return held.find_unplaced({unpack(ARGV, 2)})
 end
 
 return redis.error_reply('unknown command ' .. command)

@@ -160,7 +160,7 @@ def test_what_a_job_has_used_counts_in_place_of_what_it_was_estimated(jobs: Held
 
 def end(jobs: HeldJobs, job_id: str, used_s: float) -> None:
     """As `finish` of the job's script does."""
-    script = read_lua("shared.scheduling", "held")
+    script = read_lua("shared", "call") + read_lua("shared.scheduling", "held")
     script += "held.settle(ARGV[1], ARGV[2]) held.drop(ARGV[1])"
     jobs.redis.eval(script, 0, job_id, used_s)
     jobs.redis.delete(keys.job(job_id))

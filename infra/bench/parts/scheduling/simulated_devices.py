@@ -55,7 +55,9 @@ class SimulatedDevices:
     def __post_init__(self) -> None:
         """Begin with an empty Redis."""
         self.redis.flushdb()
-        self._script = self.redis.register_script(read_lua("shared.scheduling", "held") + _END)
+        self._script = self.redis.register_script(
+            read_lua("shared", "call") + read_lua("shared.scheduling", "held") + _END
+        )
         self._ids = itertools.count(1)
         self._jobs: dict[str, SimulatedJob] = {}
         self._running: list[tuple[float, int, SimulatedJob]] = []
