@@ -191,7 +191,7 @@ def lora_header(place: str, etag: str, size_bytes: int) -> str:
 
     ``place`` is the bucket and the folder of the file (`shared.storage.loras.place_of`).
     """
-    return f"swift:lora:2:{place}:{etag}:{size_bytes}"
+    return f"swift:lora:3:{place}:{etag}:{size_bytes}"
 
 
 def upload(name: str, upload_id: str) -> str:

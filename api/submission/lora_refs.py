@@ -54,7 +54,8 @@ def _check(name: str, stat: ObjectStat, info: LoraInfo, model: str, services: Se
     if stat.size_bytes > limit:
         raise InvalidLora(f"LoRA {name!r} has {stat.size_bytes} bytes, the limit is {limit}")
     signature = services.families.signature(model)
-    why = None if signature is None else incompatibility(info, signature)
+    encoders = services.families.text_encoder_configs(model)
+    why = None if signature is None else incompatibility(info, signature, encoders)
     if why is not None:
         raise InvalidLora(f"LoRA {name!r} {why}: it does not fit {model!r}")
 

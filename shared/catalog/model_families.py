@@ -70,6 +70,12 @@ class ModelFamilies:
         width, height = entry.width or (own and own[0]), entry.height or (own and own[1])
         return (width, height) if width and height else None
 
+    def text_encoder_configs(self, model: str) -> dict[str, Config]:
+        """The configs of a base model's text encoders, by part."""
+        facts = self.facts(model)
+        found = {} if facts is None else self._part_configs(model, facts)
+        return {part: config for part, config in found.items() if facts and part in facts.tokenizers}
+
     def size_multiple(self, model: str) -> int:
         """The sides of a model's images must be divisible by this, in pixels."""
         return (self.facts(model) or FamilyFacts).size_multiple

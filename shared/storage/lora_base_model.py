@@ -59,7 +59,8 @@ def family_of(width: int | None, parts: set[str], metadata: Mapping[str, str]) -
     """The family of the base model; None if the header does not tell.
 
     Where no shape tells it, it is the one that the trainer names, else SDXL if a second text encoder is
-    trained. Keys with ``lora_te1_`` do not say so: some trainers number the only one.
+    trained beside a UNet; alone it may be another family's. Keys with ``lora_te1_`` do not say so: some
+    trainers number the only one.
     """
     if width:
         return FAMILIES.get(width)
@@ -72,7 +73,8 @@ def family_of(width: int | None, parts: set[str], metadata: Mapping[str, str]) -
                 return family
     if metadata.get("ss_v2") == "True":
         return "sd2"
-    return "sdxl" if "text_encoder_2" in parts and parts.isdisjoint(_NOT_OF_UNETS) else None
+    is_sdxl = {"unet", "text_encoder_2"} <= parts and parts.isdisjoint(_NOT_OF_UNETS)
+    return "sdxl" if is_sdxl else None
 
 
 def iterate_cooperatively(keys: Iterable[str]) -> Iterator[str]:

@@ -2,11 +2,16 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from pydantic import Field
 
 from shared.errors import InvalidLora
+from shared.families.base import Config, FamilyFacts
 from shared.families.controlnets import ModelSignature
 from shared.families.registry import lora_parts, named
 from shared.families.transformer import TransformerFacts
+from shared.families.unet import UNetFacts
 from shared.message_base import Message
 from shared.storage.lora_base_model import (
     FAMILIES,
@@ -15,7 +20,7 @@ from shared.storage.lora_base_model import (
     family_of,
     iterate_cooperatively,
 )
-from shared.storage.lora_parts import THIRD_ENCODER, family_by_t5, part_of, with_t5_of
+from shared.storage.lora_parts import THIRD_ENCODER, clip_widths, family_by_t5, part_of, with_t5_of
 from shared.storage.lora_transformer import transformer_family
 from shared.storage.safetensors_header import LENGTH_BYTES, MAX_HEADER_BYTES, TensorInfo
 
@@ -43,7 +48,9 @@ class LoraInfo(Message):
     rank: int  # the largest of its modules; 0 if it has no factors
     parts: list[str]  # of the base model, that it trains
     cross_attention_dim: int | None = None  # of the base model it was trained for, where it trains that
-    family: Family | None = None  # None: the header does not tell
+    family: Family | None = None  # None: the header does not tell, or it may be one of several
+    #: Of tokens, in the text encoders that it trains, if they are CLIPs.
+    clip_widths: dict[str, int] = Field(default_factory=dict)
     embeddings: tuple[str, ...] = ()  # names of the first few that are in the file and are not applied
 
 
@@ -74,6 +81,7 @@ def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str])
         parts=sorted(parts),
         cross_attention_dim=width,
         family=family,
+        clip_widths=clip_widths(factors, known),
         embeddings=tuple(embeddings),
     )
 
@@ -101,17 +109,23 @@ def refuse_keys(why: str, keys: Iterable[str]) -> None:
         raise InvalidLora(f"keys that {why}: {', '.join(refused[:NAMED_KEYS])}{more}")
 
 
-def incompatibility(info: LoraInfo, model: ModelSignature) -> str | None:
-    """Why a LoRA cannot fit a base model; None if it may."""
+def incompatibility(
+    info: LoraInfo, model: ModelSignature, encoders: Mapping[str, Config] = MappingProxyType({})
+) -> str | None:
+    """Why a LoRA cannot fit a base model; None if it may.
+
+    ``encoders``: the configs of the model's text encoders by part, as far as they are known.
+    """
     facts = named(model.family)
     if isinstance(facts, TransformerFacts):
-        return _transformer_incompatibility(info, facts)
-    if model.text_width is None:
+        why = _transformer_incompatibility(info, facts)
+    elif model.text_width is None:
         return None
-    of_transformer = isinstance(info.family and named(info.family), TransformerFacts)
-    if of_transformer or not {"transformer", THIRD_ENCODER}.isdisjoint(info.parts):
-        return f"was trained for {_label(info.family) or 'a transformer'}; the model is {model.label}"
-    return _unet_incompatibility(info, model.text_width)
+    else:
+        why = _unet_incompatibility(info, model, model.text_width)
+        if why is None and isinstance(facts, UNetFacts):
+            why = _untrainable(info.parts, facts)
+    return why or _encoder_incompatibility(info, encoders)
 
 
 def _transformer_incompatibility(info: LoraInfo, facts: TransformerFacts) -> str | None:
@@ -119,10 +133,25 @@ def _transformer_incompatibility(info: LoraInfo, facts: TransformerFacts) -> str
         return f"was trained for {_label(info.family)}; the model is {facts.label}"
     if info.cross_attention_dim is not None:
         return f"has cross-attention, so it was trained for a UNet; the model is {facts.label}"
-    others = with_t5_of(facts, info.parts) - {*facts.lora_parts, "unet"}
-    if others:
-        theirs, ours = " and ".join(sorted(others)), " and ".join(facts.lora_parts)
-        return f"trains {theirs}, and only {ours} of {facts.label} can be trained"
+    t5 = with_t5_of(facts, [THIRD_ENCODER]) & info.clip_widths.keys()
+    if t5:
+        return f"trains a CLIP as {t5.pop()}, which is a T5 in {facts.label}"
+    return _untrainable(with_t5_of(facts, info.parts) - {"unet"}, facts)
+
+
+def _untrainable(parts: Iterable[str], facts: FamilyFacts) -> str | None:
+    others = {*parts} - {*facts.lora_parts}
+    if not others:
+        return None
+    theirs, ours = " and ".join(sorted(others)), " and ".join(facts.lora_parts)
+    return f"trains {theirs}, and only {ours} of {facts.label} can be trained"
+
+
+def _encoder_incompatibility(info: LoraInfo, encoders: Mapping[str, Config]) -> str | None:
+    for part, width in info.clip_widths.items():
+        own = encoders.get(part, {}).get("hidden_size", width)
+        if own != width:
+            return f"trains a {part} of width {width}; that of the model has width {own}"
     return None
 
 
@@ -131,7 +160,10 @@ def _label(family: Family | None) -> str | None:
     return None if facts is None else facts.label
 
 
-def _unet_incompatibility(info: LoraInfo, width: int) -> str | None:
+def _unet_incompatibility(info: LoraInfo, model: ModelSignature, width: int) -> str | None:
+    of_transformer = isinstance(info.family and named(info.family), TransformerFacts)
+    if of_transformer or not {"transformer", THIRD_ENCODER}.isdisjoint(info.parts):
+        return f"was trained for {_label(info.family) or 'a transformer'}; the model is {model.label}"
     if info.cross_attention_dim is not None:
         if info.cross_attention_dim == width:
             return None

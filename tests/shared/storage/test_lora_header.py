@@ -6,8 +6,11 @@ import pytest
 
 from shared.errors import InvalidLora
 from shared.families.controlnets import ModelSignature
+from shared.families.flux import FLUX
+from shared.families.qwen_image import QWEN_IMAGE
 from shared.families.registry import registered
-from shared.families.unet import SD1
+from shared.families.sd3 import SD3
+from shared.families.unet import SD1, SDXL
 from shared.storage.lora_header import LoraInfo, incompatibility, inspect_lora, refuse_pickle
 from shared.storage.safetensors_header import MAX_HEADER_BYTES, TensorInfo, header_bytes
 
@@ -83,9 +86,13 @@ def test_without_cross_attention_the_trainers_word_counts(metadata: dict[str, st
     assert inspect({"unet.down.attn1.to_q.lora_A.weight": [4, 320]}, **metadata).family == family
 
 
-def test_two_text_encoders_are_sdxl() -> None:
-    info = inspect({"lora_te1_q.lora_down.weight": [4, 768], "lora_te2_q.lora_down.weight": [8, 1280]})
-    assert (info.family, info.parts, info.rank) == ("sdxl", ["text_encoder", "text_encoder_2"], 8)
+def test_two_text_encoders_beside_a_unet_are_sdxl() -> None:
+    encoders = {"lora_te1_q.lora_down.weight": [4, 768], "lora_te2_q.lora_down.weight": [8, 1280]}
+    info = inspect({**encoders, "unet.conv_in.lora_A.weight": [4, 4, 3, 3]})
+    assert (info.family, info.rank) == ("sdxl", 8)
+    assert info.parts == ["text_encoder", "text_encoder_2", "unet"]
+    # Without one they may be Stable Diffusion 3's
+    assert inspect(encoders).family is None
 
 
 TE1 = "lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"
@@ -100,9 +107,10 @@ TE2 = "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"
         (TE1, {"ss_base_model_version": "sd_v2"}, "sd2"),
         (TE1, {"ss_base_model_version": "sdxl_base_v1-0"}, "sdxl"),
         (TE1, {}, None),
-        (TE2, {}, "sdxl"),
+        (TE2, {}, None),
+        (TE2, {"ss_base_model_version": "sdxl_base_v1-0"}, "sdxl"),
         ("text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_down.weight", {}, None),
-        ("text_encoders.clip_g.transformer.text_model.encoder.layers.0.mlp.fc1.lora_down.weight", {}, "sdxl"),
+        ("text_encoders.clip_g.transformer.text_model.encoder.layers.0.mlp.fc1.lora_down.weight", {}, None),
     ],
 )
 def test_of_a_text_encoder_alone_the_files_own_word_counts_before_a_guess(
@@ -116,6 +124,68 @@ def test_a_text_encoder_of_sd1_alone_fits_sd1_though_its_name_is_numbered() -> N
     assert incompatibility(info, unet(768)) is None
     assert incompatibility(info, unet(2048)) is not None
     assert incompatibility(inspect({TE1: [4, 768]}), unet(768)) is None
+
+
+@pytest.mark.parametrize(
+    ("stem", "part"),
+    [
+        ("lora_te2_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", "text_encoder_2"),
+        ("lora_te1_text_model_encoder_layers_0_self_attn_out_proj.hada_w1_b", "text_encoder"),
+        ("text_encoder_2.encoder.layers.11.mlp.fc1.lora_A.weight", "text_encoder_2"),
+        ("text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.down.weight", "text_encoder"),
+        (
+            "text_encoder.text_model.encoder.layers.0.self_attn.k_proj.lora_linear_layer.down.weight",
+            "text_encoder",
+        ),
+        (
+            "text_encoders.clip_g.transformer.text_model.encoder.layers.0.mlp.fc1.lora_down.weight",
+            "text_encoder_2",
+        ),
+    ],
+)
+def test_the_first_factors_of_a_clip_tell_its_width(stem: str, part: str) -> None:
+    assert inspect({stem: [4, 1280]}).clip_widths == {part: 1280}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q.lora_A.weight",
+        "text_encoder.model.layers.0.self_attn.q_proj.lora_A.weight",
+        "lora_te2_text_model_encoder_layers_0_mlp_fc2.lora_down.weight",
+        "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight",
+        f"{PEFT}.lora_A.weight",
+    ],
+)
+def test_no_other_factors_are_taken_for_a_clips(key: str) -> None:
+    assert inspect({key: [4, 768], "unet.conv_in.lora_A.weight": [4, 4, 3, 3]}).clip_widths == {}
+
+
+CLIP_G = {"text_encoder_2": {"hidden_size": 1280}}
+
+
+def test_a_second_clip_alone_fits_every_family_that_has_one_of_its_width() -> None:
+    info = inspect({TE2: [4, 1280]})
+    for facts in (SDXL, SD3):
+        model = facts.signature({"cross_attention_dim": 2048})
+        assert incompatibility(info, model) is None
+        assert incompatibility(info, model, CLIP_G) is None
+        other = incompatibility(info, model, {"text_encoder_2": {"hidden_size": 32}})
+        assert other == "trains a text_encoder_2 of width 1280; that of the model has width 32"
+    assert incompatibility(info, FLUX.signature({})) == (
+        "trains a CLIP as text_encoder_2, which is a T5 in Flux.1"
+    )
+    assert incompatibility(info, unet(768)) == (
+        "trains text_encoder_2, and only unet and text_encoder of Stable Diffusion 1 or 2 can be trained"
+    )
+    assert "only transformer" in str(incompatibility(info, QWEN_IMAGE.signature({})))
+
+
+def test_the_first_clip_fits_by_its_width_too() -> None:
+    info = inspect({TE1: [4, 768]})
+    assert incompatibility(info, unet(768), {"text_encoder": {"hidden_size": 768}}) is None
+    assert "of width 768" in str(incompatibility(info, unet(1024), {"text_encoder": {"hidden_size": 1024}}))
+    assert incompatibility(info, unet(768), {"text_encoder": {}}) is None
 
 
 def test_comfyuis_names_tell_their_parts() -> None:

@@ -207,3 +207,21 @@ def test_a_lora_of_another_family_is_refused_at_submit(transformers: Services) -
     assert str(refused) == (
         "LoRA 'style' was trained for Flux.1; the model is Stable Diffusion 3: it does not fit 'sd3'"
     )
+
+
+def test_a_lora_of_a_second_clip_alone_is_for_models_that_have_one_of_its_width(
+    transformers: Services, tmp_path: Path
+) -> None:
+    name = "text_encoder_2.encoder.layers.0.mlp.fc1"
+    file = safetensors({f"{name}.lora_A.weight": [4, 1280], f"{name}.lora_B.weight": [5120, 4]})
+    transformers.loras.put("texts.safetensors", file, content_type="application/octet-stream")
+    config = tmp_path / "sd3/text_encoder_2/config.json"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text('{"hidden_size": 1280}')
+    assert job(transformers, model="sd3", loras=[{"name": "texts"}]).loras[0].name == "texts"
+    # When the model's is another, then it is refused, as it is where that is no CLIP
+    assert "trains a CLIP as text_encoder_2" in str(refusal(transformers, loras=[{"name": "texts"}]))
+    config.write_text('{"hidden_size": 32}')
+    other = with_transformers(transformers, tmp_path)
+    why = str(refusal(other, model="sd3", loras=[{"name": "texts"}]))
+    assert "of width 1280; that of the model has width 32: it does not fit 'sd3'" in why
