@@ -304,6 +304,7 @@ def test_other_routes_keep_their_problems(client: FlaskClient) -> None:
     assert "x-should-retry" not in answer.headers
 
 
+@pytest.mark.usefixtures("only_new_objects")
 def test_a_call_that_waits_keeps_nothing_of_its_body(services: Services) -> None:
     # Given an API that may hold one body of this size
     client = limited(services, api_body_bytes=3000)

@@ -88,6 +88,7 @@ def submit_image(client: FlaskClient) -> int:
     return client.application.test_client().post("/v1/jobs", json=body).status_code
 
 
+@pytest.mark.usefixtures("only_new_objects")
 @pytest.mark.parametrize("verb", CALLS)
 def test_a_call_that_waits_keeps_nothing_of_its_body(verb: str, services: Services) -> None:
     # Given an API that may hold one body of this size
@@ -106,6 +107,7 @@ def test_a_call_that_waits_keeps_nothing_of_its_body(verb: str, services: Servic
     assert NOISE not in json.dumps(answer["parameters"])
 
 
+@pytest.mark.usefixtures("only_new_objects")
 def test_a_call_with_a_mask_counts_for_its_body_until_it_has_ended(services: Services) -> None:
     client = client_with(services, body_bytes=len(NOISE) * 5 // 2)
     body = {"init_images": [NOISE], "mask": NOISE, "mask_blur": 0, "inpaint_full_res": False}
