@@ -191,12 +191,22 @@ def receive(settings: Settings, receiver: Receiver, count: int) -> set[str]:
         return {receiver.next().id for _ in range(count)}
 
 
-@pytest.mark.parametrize("answers", [0, 7])
-def test_what_an_api_process_wrote_before_it_was_killed_is_told(
-    settings: Settings, control: Redis, receiver: Receiver, answers: int
+def test_what_api_processes_wrote_before_they_were_killed_is_told(
+    settings: Settings, control: Redis, receiver: Receiver
 ) -> None:
-    jobs = JobStore(control, settings)
-    job_ids = create_several(jobs, receiver.url())
+    jobs, job_ids, wanted = JobStore(control, settings), list[str](), set[str]()
+    for answers in (0, 7):
+        asked_for = create_several(jobs, receiver.url())
+        cancel_until_killed(settings, asked_for, answers)
+        job_ids += asked_for
+        assert answers <= len(told_of(control, asked_for))
+        wanted = told_of(control, job_ids)
+        assert control.xlen(keys.WEBHOOK_EVENTS) == len(wanted)
+    assert receive(settings, receiver, len(wanted)) == wanted
+
+
+def cancel_until_killed(settings: Settings, job_ids: list[str], answers: int) -> None:
+    """Ask an API to cancel all jobs, and kill its processes after so many answers."""
     with serving(environment(settings)) as (port, pid), ThreadPoolExecutor(8) as clients:
 
         def cancel(job_id: str) -> None:
@@ -208,25 +218,23 @@ def test_what_an_api_process_wrote_before_it_was_killed_is_told(
             one.result()
         for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
             process.kill()
-    wanted = told_of(control, job_ids)
-    assert answers <= len(wanted)
-    assert control.xlen(keys.WEBHOOK_EVENTS) == len(wanted)
-    assert receive(settings, receiver, len(wanted)) == wanted
 
 
-@pytest.mark.parametrize("ended", [1, 5, 20])
-def test_what_a_worker_wrote_before_it_was_killed_is_told(
-    settings: Settings, control: Redis, receiver: Receiver, ended: int
+def test_what_workers_wrote_before_they_were_killed_is_told(
+    settings: Settings, control: Redis, receiver: Receiver
 ) -> None:
-    job_ids = create_several(JobStore(control, settings), receiver.url())
-    words = [sys.executable, "-m", "tests.workers.webhooks.ending_jobs", *job_ids]
+    jobs, job_ids, wanted = JobStore(control, settings), list[str](), set[str]()
     environ = {**inherit(variables_of(settings)), "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as worker:
-        assert worker.stdout is not None
-        for _ in range(ended):
-            assert worker.stdout.readline()
-        worker.kill()
-    wanted = told_of(control, job_ids)
-    assert len(wanted) >= 2 * ended
-    assert control.xlen(keys.WEBHOOK_EVENTS) == len(wanted)
+    for ended in (1, 5, 20):
+        given = create_several(jobs, receiver.url())
+        words = [sys.executable, "-m", "tests.workers.webhooks.ending_jobs", *given]
+        with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as worker:
+            assert worker.stdout is not None
+            for _ in range(ended):
+                assert worker.stdout.readline()
+            worker.kill()
+        job_ids += given
+        assert len(told_of(control, given)) >= 2 * ended
+        wanted = told_of(control, job_ids)
+        assert control.xlen(keys.WEBHOOK_EVENTS) == len(wanted)
     assert receive(settings, receiver, len(wanted)) == wanted
