@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -45,12 +44,7 @@ def kill(fleet: Client, name: str) -> None:
 
 
 def wait_until_ready(fleet: Client) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if is_ready(fleet):
-            return
-        time.sleep(0.1)
-    pytest.fail("the fleet did not come back")
+    eventually(lambda: is_ready(fleet), timeout_s=60)
 
 
 def is_ready(fleet: Client) -> bool:

@@ -7,9 +7,11 @@ import torch
 from safetensors.torch import save
 
 from tests.fleet.conftest import Client, control_image
+from tests.infra.local.waiting import eventually
 from tests.tiny_models import EMOJI
 
 TWEMOJI = EMOJI / "loras" / "twemoji.safetensors"
+LOOKUPS = 'swift_lora_lookups_total{process="unet1'
 
 
 def test_a_file_put_with_plain_boto3_shows_up_and_works(fleet: Client) -> None:
@@ -40,8 +42,7 @@ def test_timeline_and_metrics_tell_where_a_lora_was_found(fleet: Client) -> None
         names = {span["name"] for span in job["timeline"]}
         assert f"lora found from {tier}" in names
     # A worker tells its numbers every two seconds.
-    while 'swift_lora_lookups_total{process="unet1' not in (told := fleet.get("/metrics").text):
-        assert fleet.get("/healthz").status_code == 200
+    told = eventually(lambda: numbers if LOOKUPS in (numbers := fleet.get("/metrics").text) else "")
     for metric in ("lora_fetched_bytes_total", 'lora_cache_bytes{process="unet1'):
         assert f"swift_{metric}" in told
 

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +13,7 @@ from shared import keys
 from shared.messaging.celery_app import worker_queue
 from shared.settings import ROOT
 from tests.fleet.conftest import Client
+from tests.infra.local.waiting import eventually
 
 READY_S = 90
 
@@ -41,11 +41,11 @@ def second(fleet: Client) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def wait_until_free(control: Redis, count: int) -> list[str]:
-    deadline = time.monotonic() + READY_S
-    while len(free := control.zrange(keys.FREE_WORKERS, 0, -1)) != count:
-        assert time.monotonic() < deadline, free
-        time.sleep(0.05)
-    return [str(name) for name in free]
+    def are_free() -> list[str]:
+        names = [str(name) for name in control.zrange(keys.FREE_WORKERS, 0, -1)]
+        return names if len(names) == count else []
+
+    return eventually(are_free, READY_S)
 
 
 def test_jobs_are_spread_over_free_workers(
