@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from shared.families.controlnets import ControlNetTraits, ControlPlan, ModelSignature
+from shared.families.controlnets import ControlNetTraits, ControlPlan, MaskUse, ModelSignature
 
 Config = Mapping[str, Any]
 #: How diffusers computes guidance: both branches as one batch of twice the rows, or one forward after the
@@ -24,6 +24,16 @@ GuidanceBatches = Literal["one_batch", "two_forwards"]
 #: What a job generates from: its texts alone, an image as well, or an image and a mask.
 Mode = Literal["text", "image", "mask"]
 MODES: frozenset[Mode] = frozenset({"text", "image", "mask"})
+#: What sees image and mask of a job with ControlNets. The base model: as without ControlNets it begins from
+#: the image, and what the mask keeps is put back after each step. Or the job's ControlNets, or the only one
+#: it may have: then it generates from noise, and nothing is put back.
+MaskReader = Literal["base_model", "controlnets", "one_controlnet"]
+#: What jobs generate from that a ControlNet guides, if it is ControlNets that see their masks.
+_MODES_OF_USE: Mapping[MaskUse, frozenset[Mode]] = {
+    "none": frozenset({"text"}),
+    "optional": frozenset({"text", "mask"}),
+    "required": frozenset({"mask"}),
+}
 
 
 class ModelDefaults(NamedTuple):
@@ -97,13 +107,11 @@ class FamilyFacts(ABC):
     refuses_unread_prompts: bool = False
     #: Of families with the field ``max_sequence_length``.
     text_tokens: TextTokens | None = None
-    #: Of what its jobs may generate, alone and with ControlNets: where diffusers has a pipeline.
+    #: What its jobs may generate from: where diffusers has a pipeline.
     modes: frozenset[Mode] = MODES
-    controlnet_modes: frozenset[Mode] = MODES
+    mask_reader: MaskReader = "base_model"
     #: How many control images a job may have; None: as many as it likes.
     max_controlnets: int | None = None
-    #: The same of jobs whose mask is given to their ControlNets.
-    max_masked_controlnets: int | None = None
     #: Whether diffusers sums the residuals of different ControlNets.
     sums_controlnets: bool = True
     #: Whether a row of a forward is computed as if it were alone: else rows are neither split nor batched.
@@ -112,9 +120,6 @@ class FamilyFacts(ABC):
     unions_mix_rows: bool = False
     #: What the names of the denoiser's weights begin with that its ControlNets compute with, too.
     controlnet_layers: tuple[str, ...] = ()
-    #: Whether an image and its mask are given to the ControlNets of a job that has any: then the job
-    #: generates from noise, and nothing is put back after a step.
-    masks_go_to_controlnets: bool = False
 
     @abstractmethod
     def is_family_of(self, config: Config) -> bool:
@@ -168,13 +173,14 @@ class FamilyFacts(ABC):
         """Why a ControlNet of this config cannot be served, as a sentence; None: it can."""
         return None
 
+    @property
+    def controlnet_modes(self) -> frozenset[Mode]:
+        """What jobs with ControlNets may generate from."""
+        return self.modes if self.mask_reader == "base_model" else frozenset({"text", "mask"})
+
     def modes_with(self, traits: ControlNetTraits) -> frozenset[Mode]:
         """What jobs may generate from that a ControlNet with these traits guides."""
-        if traits.inpaints:
-            return self.controlnet_modes & {"mask"}
-        if self.masks_go_to_controlnets and not traits.can_take_mask:
-            return self.controlnet_modes - {"mask"}
-        return self.controlnet_modes
+        return self.modes if self.mask_reader == "base_model" else _MODES_OF_USE[traits.mask]
 
     def layers_of_base(self, controlnet: Config) -> tuple[str, ...]:
         """What the names of the denoiser's weights begin with that the ControlNet is loaded with, too."""

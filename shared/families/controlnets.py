@@ -1,6 +1,10 @@
 """What is known of ControlNets without loading them: their traits, and how they fit a base model."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+#: Whether a ControlNet is shown a job's mask, and the job's image without what that marks: never, in jobs
+#: that have a mask, or always. The last was trained to inpaint, and has no control image of its own.
+MaskUse = Literal["none", "optional", "required"]
 
 
 class ModelSignature(NamedTuple):
@@ -26,11 +30,7 @@ class ControlNetTraits(NamedTuple):
     residuals: tuple[int, ...] = ()
     #: How the residuals spread over the base model's blocks, for people; only those of one are summed right.
     layout: str = ""
-    #: It was trained to inpaint, and for nothing else: in place of a control image of its own it is shown the
-    #: job's image without what the mask marks, and the mask.
-    inpaints: bool = False
-    #: It may be given the job's mask (`FamilyFacts.masks_go_to_controlnets`).
-    can_take_mask: bool = False
+    mask: MaskUse = "none"
 
 
 class ControlPlan(NamedTuple):

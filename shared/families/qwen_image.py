@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.families.base import Config, ModelDefaults, TextTokens
-from shared.families.controlnets import ControlPlan, ModelSignature
+from shared.families.controlnets import ControlPlan, MaskUse, ModelSignature
 from shared.families.transformer import (
     TAKES_NO_SIGMAS,
     TransformerFacts,
@@ -46,9 +46,9 @@ class QwenImageFacts(TransformerFacts):
         """See `TransformerFacts`."""
         return f"{count_in(config, 'num_layers', _LAYERS)} residuals"
 
-    def inpaints(self, config: Config) -> bool:
+    def mask_use(self, config: Config) -> MaskUse:
         """See `TransformerFacts`."""
-        return count_in(config, "extra_condition_channels", 0) > 0
+        return "required" if count_in(config, "extra_condition_channels", 0) else "none"
 
     def controlnet_problem(self, config: Config) -> str | None:
         """See `FamilyFacts`: what diffusers' pipeline for inpainting gives a ControlNet."""
@@ -93,9 +93,7 @@ QWEN_IMAGE = QwenImageFacts(
     guidance_batches="two_forwards",
     unused_schedulers=TAKES_NO_SIGMAS,
     always_gives_mu=True,
-    controlnet_modes=frozenset({"text", "mask"}),
-    max_masked_controlnets=1,
-    masks_go_to_controlnets=True,
+    mask_reader="one_controlnet",
     sums_controlnets=False,
     transformer_classes=frozenset({"QwenImageTransformer2DModel"}),
     file_words=("transformer_blocks.0.img_mod.", "transformer_blocks.0.txt_mod.", "txt_norm."),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.families.base import Config, Mode, ModelDefaults, TextTokens
-from shared.families.controlnets import ControlPlan, ModelSignature
+from shared.families.controlnets import ControlPlan, MaskUse, ModelSignature
 from shared.families.transformer import TransformerFacts, all_residuals, count_in, square_size_px
 
 #: Blocks that a config without a number has.
@@ -51,9 +51,9 @@ class SD3Facts(TransformerFacts):
         texts = "no text" if config.get("joint_attention_dim", 4096) is None else "texts"
         return f"{residuals} of {texts}" + (", nor pooled texts" if zeroes_pooled(config) else "")
 
-    def inpaints(self, config: Config) -> bool:
+    def mask_use(self, config: Config) -> MaskUse:
         """See `TransformerFacts`."""
-        return inpaints(config)
+        return "required" if inpaints(config) else "none"
 
     def controlnet_problem(self, config: Config) -> str | None:
         """See `FamilyFacts`: what diffusers' pipeline for inpainting gives a ControlNet."""
@@ -130,8 +130,7 @@ SD3 = SD3Facts(
     ),
     defaults=ModelDefaults("flow_match_euler", 28, 7.0),
     text_tokens=TextTokens(256, 512),
-    controlnet_modes=frozenset({"text", "mask"}),
-    masks_go_to_controlnets=True,
+    mask_reader="controlnets",
     transformer_classes=frozenset({"SD3Transformer2DModel"}),
     file_words=("joint_blocks.0.x_block.", "joint_blocks.0.context_block."),
     diffusers_file_words=("transformer_blocks.0.norm1_context.", "pos_embed.pos_embed", "proj_out."),

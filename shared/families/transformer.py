@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.families.base import Config, FamilyFacts
-from shared.families.controlnets import ControlNetTraits, ControlPlan, ModelSignature
+from shared.families.controlnets import ControlNetTraits, ControlPlan, MaskUse, ModelSignature
 from shared.families.weight_names import has_all_words, has_word
 
 #: No model has as many blocks, channels or heads; a plan of more blocks would fill the memory.
@@ -86,9 +86,9 @@ class TransformerFacts(FamilyFacts):
         """Of a union of ControlNets; 0: an ordinary one."""
         return 0
 
-    def inpaints(self, config: Config) -> bool:
-        """Whether the ControlNet of this config was trained to inpaint, and for nothing else."""
-        return False
+    def mask_use(self, config: Config) -> MaskUse:
+        """What the ControlNet of this config does with a mask, where ControlNets see masks."""
+        return "none"
 
     def controlnet_traits(self, config: Config) -> ControlNetTraits:
         """See `FamilyFacts`."""
@@ -97,8 +97,7 @@ class TransformerFacts(FamilyFacts):
             control_types=self.control_types(config),
             residuals=self.control_plan(config, None).wanted,
             layout=self.control_layout(config),
-            inpaints=self.inpaints(config),
-            can_take_mask=self.inpaints(config),
+            mask=self.mask_use(config),
         )
 
     def signature_of(self, layout: str, text_width: int | None = None) -> ModelSignature:

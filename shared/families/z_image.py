@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from shared.families.base import Config, ModelDefaults, TextTokens
-from shared.families.controlnets import ControlNetTraits, ControlPlan, ModelSignature
+from shared.families.controlnets import ControlPlan, MaskUse, ModelSignature
 from shared.families.transformer import TAKES_NO_SIGMAS, TransformerFacts, all_residuals, count_in
 
 #: Layers that a config without a number has.
@@ -44,10 +44,9 @@ class ZImageFacts(TransformerFacts):
         """See `TransformerFacts`."""
         return f"residuals of layers {'/'.join(map(str, _layers(config)))}"
 
-    def controlnet_traits(self, config: Config) -> ControlNetTraits:
-        """See `FamilyFacts`; with a mask a ControlNet takes latents twice, and a channel of the mask."""
-        can_take_mask = count_in(config, "control_in_dim", 0) % 2 == 1
-        return super().controlnet_traits(config)._replace(can_take_mask=can_take_mask)
+    def mask_use(self, config: Config) -> MaskUse:
+        """See `TransformerFacts`; one that may see it takes latents twice, and a channel of the mask."""
+        return "optional" if count_in(config, "control_in_dim", 0) % 2 else "none"
 
     def controlnet_problem(self, config: Config) -> str | None:
         """See `FamilyFacts`."""
@@ -100,7 +99,7 @@ Z_IMAGE = ZImageFacts(
     text_tokens=TextTokens(512, 1024),
     unused_schedulers=TAKES_NO_SIGMAS | {"unipc_flow"},  # its pipeline gives sigmas as a list
     always_gives_mu=True,
-    controlnet_modes=frozenset({"text", "mask"}),
+    mask_reader="one_controlnet",
     max_controlnets=1,
     rows_are_independent=False,
     controlnet_layers=(
@@ -113,7 +112,6 @@ Z_IMAGE = ZImageFacts(
         "x_pad_token",
         "cap_pad_token",
     ),
-    masks_go_to_controlnets=True,
     residual_text_tokens=128,
     transformer_classes=frozenset({"ZImageTransformer2DModel"}),
     file_words=("layers.0.adaLN_modulation.", "noise_refiner.0.", "context_refiner.0.", "cap_pad_token"),

@@ -258,7 +258,7 @@ class BaseModel(ABC):
     def gives_mask_to_controlnets(self, spec: JobSpec) -> bool:
         """Whether the job's image and mask are given to its ControlNets: the loop then begins with noise."""
         has_mask = spec.mask_image is not None and bool(spec.controlnets)
-        return has_mask and self.facts.masks_go_to_controlnets
+        return has_mask and self.facts.mask_reader != "base_model"
 
     def masked_control_inputs(
         self, spec: JobSpec, pixels: Sequence[Tensor], controlnets: Sequence[Config], masked: MaskedImage

@@ -61,11 +61,9 @@ def read_control_images(context: AttemptContext) -> list[ControlImage]:
 
 def _check_masks(spec: JobSpec, facts: FamilyFacts, configs: Sequence[Config]) -> None:
     """Raise `InvalidRequest` for what the web could not know of a ControlNet on the hub."""
-    if facts.masks_go_to_controlnets:
-        traits = [facts.controlnet_traits(config) for config in configs]
-        has_mask = spec.mask_image is not None
-        check_masks(spec.controlnets, traits, facts, has_mask=has_mask)
-        check_inpainted_images(spec, traits)
+    traits = [facts.controlnet_traits(config) for config in configs]
+    check_masks(spec.controlnets, traits, facts, has_mask=spec.mask_image is not None)
+    check_inpainted_images(spec, traits)
 
 
 def _read(controlnet: ControlNetSpec, images: Bucket, tenant: str) -> tuple[str, bytes]:

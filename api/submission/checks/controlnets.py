@@ -64,7 +64,10 @@ def _check_masks(request: JobRequest, services: Services, model: str) -> None:
         check_masks(request.controlnets, traits, facts, has_mask=has_mask)
     for i, (one, own) in enumerate(zip(request.controlnets, traits, strict=True)):
         # Of one whose traits are not known the worker checks that the job's image is what it is shown.
-        may_inpaint = facts is None or facts.masks_go_to_controlnets if own is None else own.inpaints
+        if own is None:
+            may_inpaint = facts is None or facts.mask_reader != "base_model"
+        else:
+            may_inpaint = own.mask == "required"
         shows_jobs_image = has_mask and may_inpaint
         if one.image is None and not shows_jobs_image:
             raise InvalidRequest(f"ControlNet {one.name!r} needs an image", field=f"controlnets.{i}.image")

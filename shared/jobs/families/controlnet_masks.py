@@ -19,33 +19,26 @@ def check_masks(
 ) -> None:
     """Raise `InvalidRequest` for the first ControlNet that can do nothing with the job's mask, or lacks one.
 
-    ``traits``: of each ControlNet, as far as they are known; of families that put back what a mask keeps
-    there is nothing to check.
+    ``traits``: of each ControlNet, as far as they are known.
     """
-    if not facts.masks_go_to_controlnets:
-        return
     for i, (controlnet, own) in enumerate(zip(controlnets, traits, strict=True)):
-        if own is not None:
-            _check_mask(controlnet, own, f"controlnets.{i}", has_mask=has_mask)
+        if own is None:
+            continue
+        who, place = f"ControlNet {controlnet.name!r}", f"controlnets.{i}"
+        if has_mask and "mask" not in facts.modes_with(own):
+            detail = f"{who} was not trained to inpaint: it takes no mask_image"
+            raise InvalidRequest(detail, field=f"{place}.name")
+        if own.mask == "required" and not has_mask:
+            detail = f"{who} was trained to inpaint: it needs an image and a mask_image"
+            raise InvalidRequest(detail, field=f"{place}.name")
+        if own.mask == "required" and controlnet.preprocessor != NONE:
+            detail = f"{who} inpaints the job's image as it is: it takes no preprocessor"
+            raise InvalidRequest(detail, field=f"{place}.preprocessor")
 
 
 def check_inpainted_images(spec: JobSpec, traits: Sequence[ControlNetTraits | None]) -> None:
     """Raise `InvalidRequest` for a ControlNet that inpaints, and has another image than the job."""
     for i, (controlnet, own) in enumerate(zip(spec.controlnets, traits, strict=True)):
-        if own is not None and own.inpaints and controlnet.image != spec.image:
+        if own is not None and own.mask == "required" and controlnet.image != spec.image:
             detail = f"ControlNet {controlnet.name!r} inpaints the job's image: leave its own out"
             raise InvalidRequest(detail, field=f"controlnets.{i}.image")
-
-
-def _check_mask(controlnet: ControlNetOptions, own: ControlNetTraits, place: str, *, has_mask: bool) -> None:
-    who = f"ControlNet {controlnet.name!r}"
-    if has_mask and not own.can_take_mask:
-        raise InvalidRequest(
-            f"{who} was not trained to inpaint: it takes no mask_image", field=f"{place}.name"
-        )
-    if own.inpaints and not has_mask:
-        detail = f"{who} was trained to inpaint: it needs an image and a mask_image"
-        raise InvalidRequest(detail, field=f"{place}.name")
-    if own.inpaints and controlnet.preprocessor != NONE:
-        detail = f"{who} inpaints the job's image as it is: it takes no preprocessor"
-        raise InvalidRequest(detail, field=f"{place}.preprocessor")
