@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck
 from redis import Redis
 
 from infra.bench.harness.ports import free_ports, free_s3_port
@@ -25,13 +27,15 @@ from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
 from tests.empty_buckets import EmptyBuckets
 from tests.node_scripts import MISSING, NodeScripts, are_installed
-from tests.tiers import SERVER_FIXTURES, is_integration
+from tests.tiers import SERVER_FIXTURES, is_integration, takes_real_time
 
 # One thread, as a worker of the default settings: more would compete with the real workers, and
 # change the order of float sums. Read by OpenMP when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 READY_S = 60.0
+#: Of a test with servers: its fixtures start them, and its second try counts as well.
+TIMEOUT_S = 600
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,7 +47,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("--unit") and is_integration(collection_path) else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests/fuzz and ``--hypothesis-profile`` name another profile
 def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.register_profile(
+        "tests",
+        derandomize=True,
+        database=None,
+        deadline=None,  # of an example: the machine may be busy
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("tests")
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup, which tests of that signal are not
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU; set for what uses the fixture `cuda`")
@@ -81,10 +94,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "cuda" in getattr(item, "fixturenames", ()):
             item.add_marker("gpu")
-        # On two cores that three processes of tests share, a few of thousands of tests that use servers or
-        # a browser miss a time limit: each is tried once more, and the summary names it.
-        if needs_servers(item):
+        # On two cores that three processes of tests share, a few of thousands of tests that use servers, a
+        # browser or real time miss a time limit: each is tried once more, and the summary names it.
+        if needs_servers(item) or takes_real_time(item.path):
             item.add_marker(pytest.mark.flaky(reruns=1))
+        if needs_servers(item) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
     if config.getoption("--unit"):
         needs = {item: needs_servers(item) for item in items}
         config.hook.pytest_deselected(items=[item for item in items if needs[item]])

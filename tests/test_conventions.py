@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.distribution import LONG
 from tests.source_tree import SOURCES, TESTS, nodes
-from tests.tiers import INTEGRATION
+from tests.tiers import INTEGRATION, REAL_TIME
 
 TEST_NAME_LENGTH = 86
 #: Methods of a logger that take a text first.
@@ -118,8 +118,8 @@ def test_nothing_is_replaced_by_a_path_in_a_string() -> None:
     assert replaced == []
 
 
-def test_every_test_that_the_quick_tier_leaves_out_exists() -> None:
-    assert [path for path in INTEGRATION if not path.exists()] == []
+def test_every_listed_place_of_tests_exists() -> None:
+    assert [path for path in INTEGRATION | REAL_TIME if not path.exists()] == []
 
 
 def test_every_unit_of_tests_that_takes_long_exists() -> None:

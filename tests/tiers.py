@@ -52,8 +52,41 @@ INTEGRATION = frozenset(
         "workers/webhooks/test_kills.py",
     )
 )
+#: Folders and files of the quick tier whose tests wait for real threads, sockets or time.
+REAL_TIME = frozenset(
+    TESTS / path
+    for path in (
+        "api/server/test_client_socket.py",
+        "infra/chaos/test_webhooks.py",
+        "infra/cli/generation",
+        "infra/cli/monitoring",
+        "infra/cli/test_client.py",
+        "infra/cli/test_keys.py",
+        "infra/cli/test_tenants.py",
+        "infra/cli/test_webhooks.py",
+        "infra/local/test_checks.py",
+        "workers/devices/test_visible.py",
+        "workers/lora/cache/test_cache.py",
+        "workers/lora/test_loader.py",
+        "workers/runtime/activity/test_device_activity.py",
+        "workers/runtime/test_model_preloader.py",
+        "workers/runtime/test_process_exit.py",
+        "workers/unet/process/test_device_turns.py",
+        "workers/webhooks/test_bounded_calls.py",
+        "workers/webhooks/test_post.py",
+    )
+)
 
 
 def is_integration(path: Path) -> bool:
     """Whether a test file or folder belongs to `INTEGRATION`."""
-    return path in INTEGRATION or any(parent in INTEGRATION for parent in path.parents)
+    return _is_within(path, INTEGRATION)
+
+
+def takes_real_time(path: Path) -> bool:
+    """Whether a test file belongs to `REAL_TIME`."""
+    return _is_within(path, REAL_TIME)
+
+
+def _is_within(path: Path, places: frozenset[Path]) -> bool:
+    return path in places or any(parent in places for parent in path.parents)
