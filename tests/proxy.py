@@ -82,7 +82,11 @@ class Proxy:
             if self.is_down:
                 _reset(client)
                 continue
-            server = socket.create_connection(("127.0.0.1", self._target_port))
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target_port))
+            except OSError:  # it does not listen, or not any more
+                _reset(client)
+                continue
             for pass_on, ends in ((self._ask, (client, server)), (self._answer, (server, client))):
                 threading.Thread(target=pass_on, args=[number, *ends], name=CONNECTION, daemon=True).start()
 
@@ -92,7 +96,10 @@ class Proxy:
             if self.is_down:
                 _reset(client)
                 break
-            server.sendall(data)
+            try:
+                server.sendall(data)
+            except OSError:  # closed, as its answer was cut
+                break
         _shut(server)
 
     def _answer(self, number: int, server: socket.socket, client: socket.socket) -> None:
@@ -145,7 +152,8 @@ def _received(end: socket.socket) -> Iterator[bytes]:
 
 
 def _reset(end: socket.socket) -> None:
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    with suppress(OSError):  # it is closed already
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     _shut(end)
 
 
