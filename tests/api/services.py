@@ -139,9 +139,9 @@ def heartbeat(
 def announce_workers(services: Services) -> None:
     """Have live workers serve everything in the embedded catalog."""
     controlnets = heartbeat("controlnet-1", "controlnet", "edge", [])
-    publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 60)
+    publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 3600)
     publish_heartbeat(
-        services.control, controlnets.model_copy(update={"serves": list(services.catalog.controlnets)}), 60
+        services.control, controlnets.model_copy(update={"serves": list(services.catalog.controlnets)}), 3600
     )
 
 

@@ -7,6 +7,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
 from shared.keys import LOCAL, watched
 from shared.registry.availability import Availability
-from shared.registry.workers import Heartbeat, publish_heartbeat
+from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from shared.settings import Settings
 from tests.tiny_models import EMOJI
 from tests.toy_family import generate_directly, registered, write_toys
@@ -131,17 +132,27 @@ def test_a_registered_family_has_its_own_previews(
     assert image.size == (64, 64)
 
 
+@contextmanager
+def idle_worker(control: Redis, name: str) -> Iterator[None]:
+    """Within the block a worker is registered as free, for jobs of the toys' model."""
+    heartbeat = Heartbeat(
+        name=name, kind="unet", host="test", pid=1, device="cpu", serves=["toy"], loaded=[], jobs=[],
+        utilization=0.0, started_at=0.0, version="0",
+    )  # fmt: skip
+    publish_heartbeat(control, heartbeat, 3600)
+    Availability(control).register_free(name, ["toy"], 3600)
+    try:
+        yield
+    finally:
+        Availability(control).register_busy(name, ["toy"], 3600)
+        remove_worker(control, name)
+
+
 @pytest.mark.parametrize("has_controlnet", [False, True])
 def test_the_branches_of_a_registered_family_run_on_two_workers(
     make_toy_worker: Callable[..., UNetWorker], folder: Path, control: Redis, has_controlnet: bool
 ) -> None:
     worker, ended = make_toy_worker(), queue.Queue[str]()
-    heartbeat = Heartbeat(
-        name="unet2@test", kind="unet", host="test", pid=1, device="cpu", serves=["toy"], loaded=[], jobs=[],
-        utilization=0.0, started_at=0.0, version="0",
-    )  # fmt: skip
-    publish_heartbeat(control, heartbeat, 60)
-    Availability(control).register_free("unet2@test", ["toy"], 60)
 
     def send_follow(message: FollowBranch, model: str, expires_s: float) -> None:
         threading.Thread(target=lambda: ended.put(follow(second, message, "unet2@test"))).start()
@@ -155,8 +166,9 @@ def test_the_branches_of_a_registered_family_run_on_two_workers(
         controlnets=[control_spec(worker, "toy-edge")] if has_controlnet else [],
         latent_parallelism="on",
     ).model_copy(update={"num_inference_steps": 200})
-    job = run(first, wanted)
-    assert ended.get(timeout=30) == "released"
+    with idle_worker(control, "unet2@test"):
+        job = run(first, wanted)
+    assert ended.get(timeout=60) == "released"
     assert job.receipt is not None
     # The follower takes a moment to get ready, and then every step
     split = job.receipt.spec.split_steps

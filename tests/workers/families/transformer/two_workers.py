@@ -39,8 +39,8 @@ def two_workers(world: TransformerWorld, control: Redis, model: str) -> Iterator
         name=NAME, kind="unet", host="test", pid=1, device="cpu", serves=[model], loaded=[], jobs=[],
         utilization=0.0, started_at=0.0, version="0",
     )  # fmt: skip
-    publish_heartbeat(control, heartbeat, 60)
-    Availability(control).register_free(NAME, [model], 60)
+    publish_heartbeat(control, heartbeat, 3600)
+    Availability(control).register_free(NAME, [model], 3600)
     ended: queue.Queue[str] = queue.Queue()
     models = ModelCache(world.load, DeviceMemory(1 << 40))
     with models.use(model):  # before the first worker computes: loading changes torch's default type
@@ -59,5 +59,5 @@ def two_workers(world: TransformerWorld, control: Redis, model: str) -> Iterator
     finally:
         for thread in threads:
             thread.join(60)
-        Availability(control).register_busy(NAME, [model], 60)
+        Availability(control).register_busy(NAME, [model], 3600)
         remove_worker(control, NAME)

@@ -62,13 +62,13 @@ def idle(control: Redis, *names: str) -> Iterator[None]:
             name=name, kind="unet", host="test", pid=1, device="cpu", serves=serves,
             loaded=[], jobs=[], utilization=0.0, started_at=0.0, version="0",
         )  # fmt: skip
-        publish_heartbeat(control, heartbeat, 60)
-        availability.register_free(name, serves, 60)
+        publish_heartbeat(control, heartbeat, 3600)
+        availability.register_free(name, serves, 3600)
     try:
         yield
     finally:
         for name in names:
-            availability.register_busy(name, serves, 60)
+            availability.register_busy(name, serves, 3600)
             remove_worker(control, name)
 
 

@@ -17,9 +17,9 @@ def helper_is_idle(control: Redis) -> Iterator[None]:
         name=HELPER, kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd"],
         loaded=["emoji-sd"], jobs=[], utilization=0.0, started_at=0.0, version="0",
     )  # fmt: skip
-    publish_heartbeat(control, beat, 60)
+    publish_heartbeat(control, beat, 3600)
     availability = Availability(control)
-    assert availability.register_free(HELPER, beat.serves, 60)
+    assert availability.register_free(HELPER, beat.serves, 3600)
     yield
-    availability.register_busy(HELPER, beat.serves, 60)
+    availability.register_busy(HELPER, beat.serves, 3600)
     remove_worker(control, HELPER)
