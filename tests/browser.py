@@ -27,6 +27,8 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 DESKTOP, NARROW = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+#: Of a machine that runs other tests meanwhile.
+TIMEOUT_MS = 60_000
 SCREENSHOTS = ROOT / ".run" / "console"
 #: What a browser says of an answer that is an error.
 _STATUS = re.compile(r"Failed to load resource: .* status of (\d+)")
@@ -45,7 +47,7 @@ def browser() -> Iterator[Browser]:
     program = find_chromium()
     if program is None:
         pytest.skip("Chromium is missing: apt-get install chromium, or name one in CHROMIUM")
-    expect.set_options(timeout=20_000)  # of a machine that runs other tests meanwhile
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield running
@@ -62,6 +64,7 @@ def allowed_statuses() -> set[int]:
 def page(browser: Browser, allowed_statuses: set[int]) -> Iterator[Page]:
     """A new page; its test fails if the page reports an error, or asks another host for anything."""
     context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", locale="en-GB")  # type: ignore[arg-type]
+    context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     problems: list[str] = []
 

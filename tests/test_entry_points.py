@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -27,18 +28,20 @@ PROGRAMS = {
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, tuple[int, str]]:
     """Exit code and output of each program; they start together."""
-    running = {
-        name: subprocess.Popen(
-            [sys.executable, "-m", *words],
-            cwd=ROOT,
-            env={**os.environ, **WRONG},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for name, words in PROGRAMS.items()
-    }
-    said = {name: process.communicate(timeout=120)[0] for name, process in running.items()}
+    running: dict[str, subprocess.Popen[str]] = {}
+    with ExitStack() as stack:
+        for name, words in PROGRAMS.items():
+            running[name] = process = subprocess.Popen(
+                [sys.executable, "-m", *words],
+                cwd=ROOT,
+                env={**os.environ, **WRONG},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)  # if it still runs
+        said = {name: process.communicate(timeout=220)[0] for name, process in running.items()}
     return {name: (process.returncode, said[name]) for name, process in running.items()}
 
 

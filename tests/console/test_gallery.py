@@ -34,7 +34,7 @@ def drop(page: Page, name: str, data: bytes) -> None:
 
 def replayed(services: Services) -> Job:
     """The job that the page has submitted."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (jobs := services.jobs.page(status="queued")[0]):
         assert time.monotonic() < deadline
     return jobs[0]

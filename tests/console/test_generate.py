@@ -208,7 +208,7 @@ def test_an_older_answer_does_not_bring_an_ended_job_back(
     # Given an answer about the new job that takes longer than the job
     card, _ = submit(view)
     job_id = card.get_attribute("data-job")
-    queued = requests.get(f"{api_only}/v1/jobs/{job_id}", timeout=9).json()
+    queued = requests.get(f"{api_only}/v1/jobs/{job_id}", timeout=60).json()
     held: list[Route] = []
 
     def hold_first(route: Route) -> None:

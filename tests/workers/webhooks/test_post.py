@@ -140,12 +140,12 @@ def test_a_receiver_that_sends_a_byte_now_and_then_is_left_at_the_deadline(recei
 def test_a_receiver_that_is_not_there_is_a_failure() -> None:
     (port,) = free_ports(1)
     target = Target("http", "hooks.example", port, "/")
-    assert post(target, LOOPBACK, b"{}", {}, timeout_s=5, tls=TLS) == Answer(error="it refuses connections")
+    assert post(target, LOOPBACK, b"{}", {}, timeout_s=60, tls=TLS) == Answer(error="it refuses connections")
 
 
 def test_a_server_without_tls_is_a_failure_of_https(receiver: Receiver) -> None:
     target = Target("https", "hooks.example", receiver.port, "/")
-    assert post(target, LOOPBACK, b"{}", {}, timeout_s=5, tls=TLS).error in (
+    assert post(target, LOOPBACK, b"{}", {}, timeout_s=60, tls=TLS).error in (
         "no TLS connection",
         "the connection failed",
     )

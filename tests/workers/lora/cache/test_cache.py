@@ -26,7 +26,7 @@ def bucket() -> MemoryBucket:
 
 @pytest.fixture
 def make_cache(tmp_path: Path, bucket: MemoryBucket) -> Callable[..., LoraCache]:
-    def make(capacity_bytes: int, *, wait_s: float = 10) -> LoraCache:
+    def make(capacity_bytes: int, *, wait_s: float = 60) -> LoraCache:
         return LoraCache(tmp_path, capacity_bytes, bucket, wait_s)
 
     return make
