@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shared.settings import Settings
-from tests.api.gunicorn_server import call, environment, exchange, open_stream, serving
+from tests.api.gunicorn_server import WAIT_S, call, environment, exchange, open_stream, serving
 
 STREAMS = 200
 SLOW = 200
@@ -47,7 +47,7 @@ def tolerant_api(servers: Settings) -> Iterator[int]:
 
 
 def connect(port: int, data: bytes = b"") -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", port), timeout=30)
+    client = socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
     client.sendall(data)
     return client
 
@@ -162,8 +162,8 @@ CHUNKED = JOB + b"Transfer-Encoding: chunked\r\n"
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nno colon\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-N: a\x00b\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
-        (b"GET /healthz HTTP/1.1\r\n\r\n", 421),
-        (b"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 421),
+        (b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", 421),
+        (b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 421),
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nExpect: miracles\r\n\r\n", 417),
         (b"GET /healthz?" + b"x" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 9000 + b"\r\n\r\n", 431),
@@ -183,8 +183,8 @@ CHUNKED = JOB + b"Transfer-Encoding: chunked\r\n"
         (CHUNKED + b"\r\n2\r\n{}\r\n0\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
     ],
 )
-def test_what_is_not_http_is_refused_as_a_problem(port: int, request_: bytes, expected: int) -> None:
-    status, told = problem(exchange(port, request_))
+def test_what_is_not_http_is_refused_as_a_problem(tolerant_api: int, request_: bytes, expected: int) -> None:
+    status, told = problem(exchange(tolerant_api, request_))
     assert (status, told["status"]) == (expected, expected)
     assert told["detail"]
 
@@ -199,16 +199,16 @@ def test_what_is_not_http_is_refused_as_a_problem(port: int, request_: bytes, ex
     ],
 )
 def test_a_body_that_nobody_reads_keeps_no_other_client_waiting(
-    port: int, method: str, path: str, status: int
+    tolerant_api: int, method: str, path: str, status: int
 ) -> None:
     # Given a client that does not stop to send a body, though it could have its answer
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 40}\r\n\r\n"
     is_over = threading.Event()
-    with connect(port, head.encode()) as client, ThreadPoolExecutor() as pool:
+    with connect(tolerant_api, head.encode()) as client, ThreadPoolExecutor() as pool:
         sending = pool.submit(send_until, is_over, client)
         # Then others are answered meanwhile
         try:
-            assert call(port, "GET", "/healthz")[0].status == 200
+            assert call(tolerant_api, "GET", "/healthz")[0].status == 200
         finally:
             is_over.set()
         sending.result()
@@ -221,8 +221,8 @@ def send_until(is_over: threading.Event, client: socket.socket) -> None:
         client.sendall(bytes(1 << 20))
 
 
-def test_who_sends_a_whole_body_first_hears_why_it_is_refused_and_may_go_on(port: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+def test_who_sends_a_whole_body_first_hears_why_it_is_refused_and_may_go_on(tolerant_api: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", tolerant_api, timeout=WAIT_S)
     for _ in range(2):
         connection.request("POST", "/nowhere", bytes(20 << 20), {"Host": "localhost"})
         answer = connection.getresponse()
@@ -230,14 +230,14 @@ def test_who_sends_a_whole_body_first_hears_why_it_is_refused_and_may_go_on(port
     connection.close()
 
 
-def test_a_body_that_breaks_off_is_a_bad_request(port: int) -> None:
+def test_a_body_that_breaks_off_is_a_bad_request(tolerant_api: int) -> None:
     for framing in (b"Content-Length: 10\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"):
-        with connect(port, JOB + framing) as client:
+        with connect(tolerant_api, JOB + framing) as client:
             client.shutdown(socket.SHUT_WR)
             status, told = problem(b"".join(iter(lambda: client.recv(65536), b"")))
         assert (status, told["code"]) == (400, "bad_request")
 
 
-def test_nobody_sets_our_path_by_a_header(port: int) -> None:
+def test_nobody_sets_our_path_by_a_header(tolerant_api: int) -> None:
     headers = {"Script_Name": "/x", "Path_Info": "/y", "X-Forwarded-Host": "evil.example"}
-    assert call(port, "GET", "/healthz", **headers)[0].status == 200
+    assert call(tolerant_api, "GET", "/healthz", **headers)[0].status == 200

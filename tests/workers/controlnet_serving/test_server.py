@@ -574,7 +574,7 @@ def test_a_device_that_hangs_ends_the_worker_and_frees_its_steps(where: str, lin
     server = ControlNetServer(
         ["edge"], controlnets, own.steps, own.transport, 0.0, ServerHost(watchdog=watchdog)
     )
-    controlnets_of_job = make_controlnets(line, spec("edge"), residual_attempts=9)
+    controlnets_of_job = make_controlnets(line, spec("edge"), residual_attempts=100)
     attach = AttachControlNet(
         job_id="job", attempt="a", controlnet="edge", image=controlnets_of_job.session.image_keys[0], batch=2
     )

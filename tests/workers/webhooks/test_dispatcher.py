@@ -87,6 +87,7 @@ def test_receivers_that_hang_hold_up_no_other_tenants(deliveries: DeliveryStore,
         add(deliveries, "quick", 5)
         sender.await_sent(5)
         assert {tenant for tenant, _ in sender.sent} == {"quick"}
+        sender.await_hanging(OF_A_TENANT)  # their threads may begin after that of the other tenant
         assert sender.hang == OF_A_TENANT
         sender.released.set()
         sender.await_sent(5 + 3 * SENDERS)

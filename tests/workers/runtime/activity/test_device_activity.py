@@ -28,10 +28,11 @@ def test_what_overlaps_counts_for_the_job_then_for_the_branch_then_for_steps() -
     activity.serve.add(now - 30.0, now - 10.0)
     activity.generate.add(now - 25.0, now - 20.0)
     activity.follow.add(now - 22.0, now - 18.0)
-    shares = activity.shares()
+    shares, utilization = activity.shares(), activity.utilization()
+    late_s = time.time() - now
     wanted = {"generate": 5.0, "follow": 2.0, "serve": 13.0, "idle": 20.0}
-    assert all(abs(40.0 * shares[name] - seconds) < 0.5 for name, seconds in wanted.items())
-    assert abs(activity.utilization() - 0.5) < 0.02
+    assert all(abs(40.0 * shares[name] - seconds) < 0.5 + late_s for name, seconds in wanted.items())
+    assert abs(utilization - 0.5) < 0.02 + late_s / 40.0
 
 
 def test_between_two_steps_a_device_still_serves_or_follows_and_its_own_job_comes_first() -> None:
@@ -59,16 +60,17 @@ def test_every_second_is_counted_for_one_activity() -> None:
     activity.serve.add(now - 8.0, now - 5.0)
     activity.count()
     activity.count()
+    late_s = time.time() - now
     found = {name: counted(name) - before[name] for name in names}
     assert abs(found["serve"] - 3.0) < 0.1
-    assert abs(sum(found.values()) - (11.0 - METRIC_DELAY_S)) < 0.5
+    assert abs(sum(found.values()) - (11.0 - METRIC_DELAY_S)) < 0.5 + late_s
 
 
 def test_the_parts_of_a_step_are_one_span() -> None:
-    busy, now = BusyShare(), time.time()
+    busy, now, middle = BusyShare(), time.time(), time.monotonic() - 4.5
     for k in range(5):
         busy.add(now - 10.0 + k, now - 9.0005 + k)
     assert len(busy.spans(0.0)) == 1
     busy.add(now - 4.0, now - 3.0)
     assert len(busy.spans(0.0)) == 2
-    assert len(busy.spans(time.monotonic() - 4.5)) == 1
+    assert len(busy.spans(middle)) == 1

@@ -198,7 +198,7 @@ def test_a_step_that_fails_gives_the_device_back() -> None:
 def test_no_step_comes_between_a_job_and_the_next_one_that_waits_in_a_queue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(device_turns, "NEXT_JOB_S", 1.0)  # longer than this test takes on a busy machine
+    monkeypatch.setattr(device_turns, "NEXT_JOB_S", 3600.0)
     worker = Worker()
     worker.jobs_wait = True
     first = Job(worker, "first")
@@ -207,7 +207,11 @@ def test_no_step_comes_between_a_job_and_the_next_one_that_waits_in_a_queue(
     assert not worker.turns.wait(0.0)
     with worker.turns.step() as may_serve:
         assert not may_serve
-    # If none comes, as another worker has taken it, steps are served
+    # If none comes after a job, as another worker has taken it, steps are served
+    monkeypatch.setattr(device_turns, "NEXT_JOB_S", 0.01)
+    second = Job(worker, "second")
+    assert second.computes.wait(30)
+    second.end()
     assert eventually(lambda: worker.turns.wait(1.0))
     with worker.turns.step() as may_serve:
         assert may_serve
