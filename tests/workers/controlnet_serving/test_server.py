@@ -44,6 +44,7 @@ from tests.workers.unet.controlnet_jobs import (
     spec,
 )
 from workers.controlnet_serving import server as module
+from workers.controlnet_serving import step_computer
 from workers.controlnet_serving.host import ServerHost
 from workers.controlnet_serving.input_cache import InputCache
 from workers.controlnet_serving.server import ControlNetServer
@@ -80,7 +81,7 @@ def server(line: Line) -> ControlNetServer:
 def test_a_long_forward_pass_ends_between_two_residuals_once_nobody_waits_for_it(
     server: ControlNetServer, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FORWARD_CHECK_S", 0.0)
+    monkeypatch.setattr(step_computer, "FORWARD_CHECK_S", 0.0)
     controlnets = make_controlnets(line, spec("edge"))
     ask(controlnets)
     claimed = claim_next(server.steps, "edge")
