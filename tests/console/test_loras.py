@@ -1,7 +1,8 @@
 """The LoRA view: the list, where each is cached, uploads, deletion."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,12 +39,15 @@ def pick(page: Page, tmp_path: Path, **files: bytes) -> None:
     page.locator("input[type=file]").set_input_files(paths)
 
 
-def slow_down(page: Page, bytes_per_s: int) -> None:
-    """Have the browser send no faster than this."""
+@contextmanager
+def slowed_down(page: Page, bytes_per_s: int) -> Iterator[None]:
+    """Have the browser send no faster than this; afterwards the rest goes at once."""
     network = page.context.new_cdp_session(page)
-    limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_s}
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1}
     network.send("Network.enable")
-    network.send("Network.emulateNetworkConditions", limits)
+    network.send("Network.emulateNetworkConditions", {**limits, "uploadThroughput": bytes_per_s})
+    yield
+    network.send("Network.emulateNetworkConditions", {**limits, "uploadThroughput": -1})
 
 
 def test_a_dropped_file_is_uploaded_with_progress_and_is_in_the_bucket(
@@ -60,11 +64,11 @@ def test_a_dropped_file_is_uploaded_with_progress_and_is_in_the_bucket(
     page.get_by_label("Steps without it, at most").fill("3")
     assert_accessible(page)
     screenshot(page, "loras-upload-ready")
-    slow_down(page, 700_000)
-    page.get_by_role("button", name="Upload flat.safetensors").click()
-    progress = page.get_by_role("progressbar", name="Upload of flat.safetensors")
-    expect(progress).to_have_attribute("value", re.compile("[1-9]"))
-    assert_accessible(page)
+    with slowed_down(page, 70_000):
+        page.get_by_role("button", name="Upload flat.safetensors").click()
+        progress = page.get_by_role("progressbar", name="Upload of flat.safetensors")
+        expect(progress).to_have_attribute("value", re.compile("[1-9]"))
+        assert_accessible(page)
     expect(page.get_by_text("It is the LoRA flat style now.")).to_be_visible()
     expect(row(page, "flat style")).to_contain_text("1.0 MB")
     stored = services.loras.head("flat style.safetensors")
@@ -88,10 +92,10 @@ def test_an_upload_that_is_cancelled_leaves_nothing(
 ) -> None:
     page.goto(f"{api_only}/#/loras")
     pick(page, tmp_path, flat=LARGE)
-    slow_down(page, 100_000)
-    page.get_by_role("button", name="Upload flat.safetensors").click()
-    page.get_by_role("button", name="Cancel flat.safetensors").click()
-    expect(page.get_by_text("cancelled")).to_be_visible()
+    with slowed_down(page, 20_000):
+        page.get_by_role("button", name="Upload flat.safetensors").click()
+        page.get_by_role("button", name="Cancel flat.safetensors").click()
+        expect(page.get_by_text("cancelled")).to_be_visible()
     assert [stat.key for stat in services.loras.list() if stat.key.startswith("flat")] == []
     page.get_by_role("button", name="Remove flat.safetensors from the list").click()
     expect(page.get_by_text("flat.safetensors")).to_have_count(0)
