@@ -28,8 +28,9 @@ from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
 from workers.families import registry
-from workers.families.base import BaseModel, ModelSource
+from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet, ControlNetForward, ControlNetSource
+from workers.families.base_family import ModelSource
 from workers.families.base_latents import LatentSpace
 from workers.families.guidance import CFGBranch, Guidance
 from workers.families.staged_forward import StagedForward

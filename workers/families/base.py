@@ -1,27 +1,25 @@
 """The protocol of model families: what the denoising loop, LoRA, receipts and previews know of a base model.
 
-A family is a folder here with what implements `BaseModel`, `LatentSpace`, `Conditioning` and `Family`, and of
-its ControlNets `workers.families.base_controlnet`; its facts in `shared.families`; and an entry in both
-registries. Everywhere else a model is only what stands in this file and in
-`workers.families.base_latents`.
+A family is a folder here with what implements `BaseModel`, `LatentSpace`, `Conditioning` and `Family`
+(`workers.families.base_family`), and of its ControlNets `workers.families.base_controlnet`; its facts in
+`shared.families`; and an entry in both registries. Everywhere else a model is only what stands in this file,
+in `workers.families.loaded_parts` and in `workers.families.base_latents`.
 
 In shapes, ``n`` is the number of images of a job and ``b`` the rows of one forward: ``2n`` when guidance is
 computed as one batch, else ``n``. "Latents" are whatever `LatentSpace.sample_noise` returns: ``(n, c, h/f,
 w/f)`` of a UNet, packed tokens ``(n, h*w/f², c)`` of others.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from shared.catalog.entries import LoadOptions, MemoryFormat
-from shared.families.base import Config, FamilyFacts
+from shared.catalog.entries import MemoryFormat
+from shared.families.base import Config
 from shared.families.controlnets import ControlPlan
 from shared.jobs.families.asked_job import AskedJob, KnownModel
 from shared.jobs.families.checks import check_job
@@ -29,16 +27,11 @@ from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
 from workers.engines.selection import Engines
-from workers.families.base_controlnet import ControlNet, ControlNetSource
 from workers.families.base_latents import LatentSpace
 from workers.families.guidance import CFGBranch, Guidance
+from workers.families.loaded_parts import LoadedParts
 from workers.families.staged_forward import Residuals, StagedForward
-from workers.families.text_encoder_weights import ApartEncoder, TextEncoderWeights, drop_weights
-from workers.lora.patch import Patcher
-from workers.lora.scales import LayerScales, no_layer_scales
-from workers.lora.targets import LoraTargets
-from workers.runtime.weights.hash_cache import FreshHashes, LoadHashes
-from workers.runtime.weights.loaded import first_parameter, weight_bytes, weights_sha256
+from workers.runtime.weights.loaded import first_parameter
 
 
 class Conditioning(Protocol):
@@ -66,8 +59,8 @@ class MaskedImage(NamedTuple):
     mask: Tensor  # (1, 1, h, w), 1 where something is generated, 0 where the image stays
 
 
-class BaseModel(ABC):
-    """One loaded base model. Between jobs its weights stay as the last job has patched them."""
+class BaseModel(LoadedParts):
+    """One loaded base model, as jobs and their steps use it."""
 
     #: What the timeline calls the forward before and after the first residual is needed.
     stages = ("encoder", "decoder")
@@ -77,38 +70,7 @@ class BaseModel(ABC):
     #: Its latents.
     latents: LatentSpace
 
-    def __init__(
-        self,
-        name: str,
-        facts: FamilyFacts,
-        parts: Mapping[str, nn.Module],
-        switches: Mapping[str, Any] | None = None,
-        sha256: str | None = None,
-    ) -> None:
-        """``parts``: every module with weights, by the names in `FamilyFacts.parts`.
-
-        ``switches``: loading options that change how pixels are computed, for the receipt.
-        ``sha256``: `weights_sha256` of the parts, if it is known.
-        """
-        self.name = name
-        self.facts = facts
-        self.parts = dict(parts)
-        self.switches = dict(switches or {})
-        self.sha256 = sha256 or weights_sha256(self.parts)
-        self._own_bytes = weight_bytes(self.parts.values())
-        #: The text encoders that the model is loaded without, by part; see `with_text_encoders`.
-        self.apart: Mapping[str, ApartEncoder] = {}
-        self._has_text_encoders = True
-        self.lora_parts = {part: parts[part] for part in facts.lora_parts if part in parts}
-        self.patcher = Patcher(self.lora_parts, self.layer_scales)
-        self.patched_with: set[tuple[str, str]] = set()  # names and ETags of the LoRAs in the weights
-
     # --- what it is --------------------------------------------------------------------------------
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the weights, and of what LoRAs take beside them where the model computes."""
-        return self._own_bytes + self.patcher.device_bytes
 
     @property
     @abstractmethod
@@ -147,47 +109,7 @@ class BaseModel(ABC):
     def size(self, width: int | None, height: int | None) -> tuple[int, int]:
         """Width and height of an image, in pixels; unset is the model's own."""
 
-    # --- text encoders that are loaded apart from the model -----------------------------------------
-
-    @property
-    def has_text_encoders(self) -> bool:
-        """Whether texts can be encoded now."""
-        return self._has_text_encoders
-
-    @property
-    def apart_bytes(self) -> int:
-        """Of all text encoders that the model is loaded without."""
-        return sum(encoder.weight_bytes for encoder in self.apart.values())
-
-    def load_apart(self, apart: Mapping[str, ApartEncoder]) -> None:
-        """The text encoders have no weights but within `with_text_encoders`."""
-        self.apart, self._has_text_encoders = apart, False
-
-    @contextmanager
-    def with_text_encoders(self, weights: Mapping[str, TextEncoderWeights]) -> Iterator[None]:
-        """Within the block the text encoders, by part, have these weights, and nobody else gives them
-        others."""
-        encoders = {part: self.parts[part] for part in self.apart}
-        for part, encoder in encoders.items():
-            weights[part].attach(encoder)
-        self._has_text_encoders = True
-        try:
-            yield
-        finally:
-            self._has_text_encoders = False
-            drop_weights(encoders)
-
-    def renew_patcher(self) -> None:
-        """Forget all that LoRAs have left beside the weights, which are the base's own."""
-        self.patched_with = set()
-        place = self.patcher.pristine_place
-        self.patcher = Patcher(self.lora_parts, self.layer_scales)
-        self.patcher.keep_pristine(place)
-
     # --- what a job is made of ---------------------------------------------------------------------
-
-    #: The hash of the text encoders' weights as they are loaded.
-    text_weights_sha256: str = ""
 
     @property
     @abstractmethod
@@ -233,7 +155,7 @@ class BaseModel(ABC):
     def guidance(self, spec: JobSpec) -> Guidance:
         """How the job is guided; not at all where guidance is distilled into the weights."""
 
-    def check_images(self, spec: JobSpec) -> None:  # noqa: B027 - most models start from any
+    def check_images(self, spec: JobSpec) -> None:  # most models start from any
         """Raise `InvalidRequest` if the model cannot start from the images that the job has, or lacks."""
 
     def timestep_options(self, spec: JobSpec) -> Mapping[str, Any]:
@@ -322,61 +244,3 @@ class BaseModel(ABC):
         if self.facts.guidance_batches == "two_forwards":
             return CFGBranch.COND
         return CFGBranch.COND if guess_mode and branch is CFGBranch.BOTH else branch
-
-    # --- LoRA --------------------------------------------------------------------------------------
-
-    @property
-    def text_parts(self) -> frozenset[str]:
-        """Of `FamilyFacts.lora_parts`, those after whose patch the prompt must be encoded again."""
-        return frozenset(self.facts.tokenizers)
-
-    @property
-    def layer_scales(self) -> LayerScales:
-        """Resolves a LoRA's scales by block; raises `InvalidRequest` for blocks the model does not have."""
-        return no_layer_scales
-
-    @property
-    @abstractmethod
-    def lora_targets(self) -> LoraTargets:
-        """Finds the modules that a LoRA file trains, by whatever names trainers give them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSource:
-    """A base model that is to be loaded."""
-
-    name: str
-    path: str  # a diffusers folder or a single file, on this machine
-    dtype: torch.dtype
-    device: str
-    options: LoadOptions
-    #: Call it with the parts before they move to the device: then they need not be read from there.
-    hash_weights: LoadHashes | FreshHashes = field(default_factory=FreshHashes)
-    #: Of a model that is loaded without the weights of its text encoders (`Family.load_text_encoder` loads
-    #: them): called before they are read all the same. ``None``: they are loaded with it.
-    make_room: Callable[[], object] | None = None
-
-    @property
-    def without_text_encoders(self) -> bool:
-        """Whether the model is loaded without the weights of its text encoders."""
-        return self.make_room is not None
-
-
-class Family(Protocol):
-    """Loads the models and ControlNets of one family."""
-
-    @property
-    def facts(self) -> FamilyFacts:
-        """What the web knows of it, too."""
-
-    def load_model(self, source: ModelSource) -> BaseModel:
-        """Load a base model, its weights whole and finite, on its device.
-
-        Raises `Unloadable`, or whatever a library raises, which is reported as the model's failure.
-        """
-
-    def load_text_encoder(self, source: ModelSource, part: str) -> TextEncoderWeights:
-        """Load the weights of one of a base model's text encoders, on its device; raises as `load_model`."""
-
-    def load_controlnet(self, source: ControlNetSource) -> ControlNet:
-        """Load a ControlNet; raises as `load_model` does."""

@@ -14,7 +14,8 @@ from shared.families.base import FamilyFacts
 from shared.families.registry import family_of_file, family_of_pipeline
 from workers.devices.errors import device_error
 from workers.devices.selection import find_device
-from workers.families.base import BaseModel, ModelSource
+from workers.families.base import BaseModel
+from workers.families.base_family import ModelSource
 from workers.families.registry import family
 from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.model_checks.source import check_model_source

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared.families.unet import SD1, SD2, SDXL
-from workers.families.base import Family
+from workers.families.base_family import Family
 from workers.families.flux.loading import FLUX_FAMILY
 from workers.families.qwen_image.loading import QWEN_IMAGE_FAMILY
 from workers.families.sd3.loading import SD3_FAMILY

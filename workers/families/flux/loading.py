@@ -7,8 +7,8 @@ from diffusers import FluxControlNetModel, FluxPipeline
 
 from shared.families.base import Config
 from shared.families.flux import FLUX
-from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource
+from workers.families.base_family import ModelSource
 from workers.families.flux.controlnet import FluxControlNet
 from workers.families.flux.model import FluxModel
 from workers.families.transformer.loading import TransformerFamily

@@ -11,7 +11,7 @@ from workers.families.base_latents import EncodedImage
 from workers.families.qwen_image.vae import SingleFrameVae
 from workers.families.transformer.inpainting import append_mask, blank_masked
 from workers.families.transformer.latents import PackedLatents, pack
-from workers.families.vae_latents import EncodedByVae
+from workers.families.vae.latents import EncodedByVae
 from workers.runtime.weights.loaded import first_parameter
 
 

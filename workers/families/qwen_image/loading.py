@@ -7,8 +7,8 @@ from diffusers import QwenImageControlNetModel, QwenImagePipeline
 
 from shared.families.base import Config
 from shared.families.qwen_image import QWEN_IMAGE
-from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource
+from workers.families.base_family import ModelSource
 from workers.families.qwen_image.controlnet import QwenImageControlNet
 from workers.families.qwen_image.model import QwenImageModel
 from workers.families.transformer.loading import TransformerFamily

@@ -7,8 +7,8 @@ from diffusers import SD3ControlNetModel, StableDiffusion3Pipeline
 
 from shared.families.base import Config
 from shared.families.sd3 import SD3
-from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource
+from workers.families.base_family import ModelSource
 from workers.families.sd3.controlnet import SD3ControlNet
 from workers.families.sd3.model import SD3Model
 from workers.families.sd3.pos_embed import load_pos_embed

@@ -8,7 +8,7 @@ from diffusers.pipelines.flux.pipeline_flux_img2img import retrieve_latents
 from torch import Generator, Tensor
 
 from workers.families.base_latents import EncodedImage
-from workers.families.vae_latents import EncodedByVae, VaeLatents
+from workers.families.vae.latents import EncodedByVae, VaeLatents
 from workers.runtime.weights.loaded import first_parameter
 
 

@@ -14,8 +14,8 @@ from torch import nn
 from shared.catalog.entries import SINGLE_FILE
 from shared.families.base import Config
 from shared.families.transformer import TransformerFacts
-from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource, hash_controlnet
+from workers.families.base_family import ModelSource
 from workers.families.text_encoder_weights import (
     ModelHashes,
     TextEncoderWeights,
@@ -34,7 +34,7 @@ from workers.runtime.weights.source import split_revision
 
 @dataclass(frozen=True)
 class TransformerFamily(ABC):
-    """See `workers.families.base.Family`: one family's facts and classes."""
+    """See `workers.families.base_family.Family`: one family's facts and classes."""
 
     facts: TransformerFacts
     pipeline: Any  # the class of diffusers that generates from text

@@ -22,8 +22,8 @@ from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load
 from shared.catalog.entries import SINGLE_FILE, LoadOptions
 from shared.families.registry import family_of_pipeline
 from shared.families.unet import SDXL, UNetFacts
-from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource, hash_controlnet
+from workers.families.base_family import ModelSource
 from workers.families.text_encoder_weights import (
     ModelHashes,
     TextEncoderWeights,
@@ -56,7 +56,7 @@ _MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch
 
 @dataclass(frozen=True)
 class UNetFamily:
-    """See `workers.families.base.Family`; the families of UNets differ in their facts alone."""
+    """See `workers.families.base_family.Family`; the families of UNets differ in their facts alone."""
 
     facts: UNetFacts
 

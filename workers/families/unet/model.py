@@ -38,7 +38,7 @@ from workers.families.unet.prompts.long_prompt import (
 )
 from workers.families.unet.prompts.weighted_prompt import check_weighted, split_weighted
 from workers.families.unet.stages import UNetStages
-from workers.families.vae_latents import VaeLatents
+from workers.families.vae.latents import VaeLatents
 from workers.lora.scales import LayerScales
 from workers.runtime.weights.loaded import weights_sha256
 

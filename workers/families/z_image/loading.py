@@ -8,8 +8,8 @@ from diffusers import ZImageControlNetModel, ZImagePipeline
 
 from shared.families.base import Config
 from shared.families.z_image import PATCHES, Z_IMAGE, embeds_patches
-from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource
+from workers.families.base_family import ModelSource
 from workers.families.transformer.loading import TransformerFamily, read_denoiser_config
 from workers.families.transformer.model import LoadedWeights
 from workers.families.z_image.base_layers import load_base_layers

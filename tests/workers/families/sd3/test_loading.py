@@ -13,7 +13,7 @@ from shared.errors import ModelFailed
 from shared.jobs.spec import JobSpec
 from tests.tiny_transformers import make_sd3, make_sd3_controlnet
 from tests.workers.unet.specs import spec as make_spec
-from workers.families.base import ModelSource
+from workers.families.base_family import ModelSource
 from workers.families.load_base_model import load_model
 from workers.families.load_controlnet import load_controlnet
 from workers.families.sd3.loading import SD3_FAMILY

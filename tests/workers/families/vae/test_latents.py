@@ -5,7 +5,7 @@ from diffusers import AutoencoderKL
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
-from workers.families.vae_latents import VaeLatents
+from workers.families.vae.latents import VaeLatents
 
 
 class SlowToAsk(nn.Module):

@@ -12,7 +12,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Generator, Tensor
 
 from workers.families.base_latents import EncodedImage, LatentSpace
-from workers.families.vae_preview import Previewer
+from workers.families.vae.preview import Previewer
 from workers.runtime.weights.loaded import first_parameter
 
 
