@@ -1,10 +1,10 @@
-"""A whole fleet: two Redis, S3, API, Flower and workers as real processes, started once a session."""
+"""A whole fleet: two Redis, S3, API, Flower and workers as real processes, which several files share."""
 
 import base64
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,9 @@ from infra.local.stack import Stack, running_stack
 from shared.settings import Settings
 from tests.browser import allowed_statuses, assert_accessible, browser, page, screenshot  # noqa: F401
 from tests.diffusers_peer import CONTROL
+from tests.fleet.shared_fleets import SharedFleets
+from tests.infra.local.waiting import pause
 from tests.tiny_models import EMOJI, make_controlnet, make_pipeline, make_union
-from workers.runtime.weights.source import estimate_bytes
 
 ENDED = ("succeeded", "failed", "cancelled")
 ANSWER_S = 30.0
@@ -92,10 +93,11 @@ class Client:
         return job
 
     def wait(self, job_id: str, until: tuple[str, ...] = ENDED, within_s: float = JOB_S) -> dict[str, Any]:
-        deadline = time.monotonic() + within_s
+        begun_at = time.monotonic()
         while (job := self.job(job_id))["status"] not in until:
-            assert time.monotonic() < deadline, job
-            time.sleep(0.05)
+            waited_s = time.monotonic() - begun_at
+            assert waited_s < within_s, job
+            pause(waited_s)
         return job
 
     def generate(self, **changes: Any) -> dict[str, Any]:
@@ -143,9 +145,28 @@ def control_image(name: str = "edge", **changes: Any) -> dict[str, Any]:
     return {"name": name, "image": base64.b64encode(CONTROL.read_bytes()).decode(), **changes}
 
 
-@pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    home = tmp_path_factory.mktemp("fleet")
+SHARED = SharedFleets[Client]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Stop what the next file does not use, once its fixtures are gone."""
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or nextitem.path != item.path:
+            SHARED.stop_unused(getattr(nextitem, "fixturenames", ()))
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return SHARED.get("fleet", lambda: _main_fleet(tmp_path_factory.mktemp("fleet")))
+
+
+@contextmanager
+def _main_fleet(home: Path) -> Iterator[Client]:
     make_pipeline().save_pretrained(home / "tiny")
     make_controlnet(make_pipeline().unet).save_pretrained(home / "tiny-controlnet")
     large = make_pipeline("sdxl")
@@ -155,15 +176,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     catalog = home / "catalog.toml"
     catalog.write_text(CATALOG.format(emoji=EMOJI.resolve()))
     with running_client(home / "run", catalog=catalog, unet_workers=1, controlnet_workers=2) as client:
-        yield client
-
-
-@pytest.fixture(scope="session")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A fleet that asks for keys; its only worker has no memory for text encoders beside their model."""
-    model_bytes = estimate_bytes(str(EMOJI / "model"), "float32")
-    workers = {"unet_workers": 1, "controlnet_workers": 0, "model_memory_bytes": model_bytes - 1}
-    with running_client(tmp_path_factory.mktemp("keyed") / "run", auth="keys", **workers) as client:
         yield client
 
 
@@ -183,7 +195,7 @@ def running_client(home: Path, **changes: object) -> Iterator[Client]:
         yield Client(stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def loras(fleet: Client) -> dict[str, Path]:
     """The embedded LoRAs, put into the bucket with plain boto3; their files by name."""
     files = {path.name.removesuffix(".safetensors"): path for path in (EMOJI / "loras").glob("*.safetensors")}
