@@ -1,7 +1,7 @@
-"""How pytest-xdist spreads tests over processes: by file, real fleets in one process, long units first.
+"""How pytest-xdist spreads tests over processes: by file or folder, one fleet at a time, long units first.
 
-A fleet is a dozen processes that take half a minute to start, and it runs until its process has no more
-tests: two of them slow each other down.
+A fleet is a dozen processes that take half a minute to start: two of them slow each other down. The files of
+a folder whose tests share a running API or fleet go to one process, which starts it once.
 """
 
 from xdist.scheduler.loadfile import LoadFileScheduling
@@ -9,20 +9,23 @@ from xdist.workermanage import WorkerController
 
 from tests.tiers import TESTS
 
-#: All files in this folder are one unit of work: those right in it use the fleet of its ``conftest.py``.
 FLEETS = f"{TESTS.name}/fleet"
+#: Folders that are one unit of work: a fixture of their ``conftest.py`` starts what their files share.
+SHARED = (FLEETS, f"{TESTS.name}/console", f"{TESTS.name}/api/compat")
+#: Of these folders' files, those with a fleet of their own.
+APART = (f"{FLEETS}/apart/", f"{FLEETS}/faults/")
 #: Seconds of units that take long for the number of their tests, on an idle machine.
 LONG = {
-    FLEETS: 400,
+    FLEETS: 300,
+    f"{FLEETS}/apart/test_transformers.py": 200,
     "tests/parity/test_parity.py": 150,
+    "tests/console": 150,
+    f"{FLEETS}/faults/test_device_faults.py": 80,
+    f"{FLEETS}/apart/test_elastic.py": 60,
     "tests/infra/bench/parts/gpu/test_gpu.py": 40,
     "tests/workers/families/sd3/test_model.py": 40,
     "tests/workers/families/flux/test_model.py": 50,
     "tests/workers/families/flux/test_split.py": 30,
-    "tests/console/test_gallery.py": 25,
-    "tests/console/test_generate.py": 25,
-    "tests/console/test_job.py": 20,
-    "tests/console/test_frame.py": 20,
     "tests/workers/unet/cfg_parallel/test_follower_search.py": 20,
     "tests/workers/unet/controlnet/claims/test_overdue_steps.py": 20,
     "tests/workers/unet/embeddings/test_encode_for_job.py": 20,
@@ -38,15 +41,28 @@ TEST_S = 0.2
 
 
 class FilesAndFleets(LoadFileScheduling):
-    """One unit of work for each file, and one for all that start fleets; the longest is begun first."""
+    """One unit of work for each file or folder of `SHARED`; the longest is begun first.
+
+    A unit with a fleet is begun beside another one only when nothing else is left.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return FLEETS if nodeid.startswith(f"{FLEETS}/") else super()._split_scope(nodeid)
+        if not nodeid.startswith(APART):
+            for folder in SHARED:
+                if nodeid.startswith(f"{folder}/"):
+                    return folder
+        return super()._split_scope(nodeid)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        longest = max(self.workqueue, key=self._expected_s)
+        has_fleet = any(self._runs_fleet(other) for other in self.nodes if other is not node)
+        apart = [unit for unit in self.workqueue if not (has_fleet and unit.startswith(FLEETS))]
+        longest = max(apart or self.workqueue, key=self._expected_s)
         self.workqueue.move_to_end(longest, last=False)
         super()._assign_work_unit(node)
+
+    def _runs_fleet(self, node: WorkerController) -> bool:
+        units = self.assigned_work[node].items()
+        return any(unit.startswith(FLEETS) and not all(tests.values()) for unit, tests in units)
 
     def _expected_s(self, unit: str) -> float:
         return max(LONG.get(unit, 0), TEST_S * len(self.workqueue[unit]))
