@@ -5,7 +5,7 @@ import numpy as np
 from tests.fleet.conftest import Client
 
 #: Some seconds on a processor: until the interactive job has taken the device; then it waits.
-LONG = {"num_inference_steps": 60, "num_images": 2, "latent_parallelism": "off"}
+LONG = {"num_inference_steps": 40, "num_images": 2, "latent_parallelism": "off"}
 
 
 def test_an_interactive_job_is_done_before_a_batch_job_that_began_sooner(fleet: Client) -> None:
