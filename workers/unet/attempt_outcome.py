@@ -24,6 +24,7 @@ from shared.errors import (
 from shared.jobs.attempt import Attempt, Used
 from shared.jobs.record import Failure, Job
 from workers.unet.output.stored_images import delete_images
+from workers.unet.retryable import is_retryable
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
 
@@ -91,11 +92,6 @@ def end_after_error(worker: UNetWorker, attempt: Attempt, timeline: Timeline, er
         return "failed"
     except AttemptLost:
         return "lost"
-
-
-def is_retryable(error: Exception) -> bool:
-    """Whether another attempt at the job may succeed: our errors say it, and servers come back."""
-    return isinstance(error, RedisError) or (isinstance(error, SwiftError) and error.retryable)
 
 
 def _status_after(error: Exception) -> str:

@@ -12,7 +12,7 @@ from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import unet_queue
 from shared.scheduling.fair_queue import FairQueue, Where
-from workers.unet.attempt_outcome import is_retryable
+from workers.unet.retryable import is_retryable
 
 
 class JobFailed(SwiftError):
