@@ -20,14 +20,13 @@ from shared.errors import (
     ResidualTimeout,
     SwiftError,
 )
-from workers.devices.base import DeviceCopy, Event, HostCopy
+from workers.devices.base import DeviceCopy, HostCopy
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
 from workers.unet.controlnet.claims.requester_claims import RequesterClaims
-from workers.unet.controlnet.on_demand import OnDemand
-from workers.unet.controlnet.received_residuals import ReceivedResiduals
+from workers.unet.controlnet.local_computation import LocalComputation
 from workers.unet.controlnet.session import ControlNetSession
-from workers.unet.controlnet.travel_times import TravelTimes
+from workers.unet.controlnet.step_arrivals import StepArrivals
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +45,12 @@ class StepResiduals:
         self._worker = session.context.worker
         self.request = request  # the latest: a step may be requested again
         self._x, self._copy = x, copy
-        self._received = ReceivedResiduals([part.position for part in request.parts], self._worker.device)
-        self._responses: dict[tuple[int, ...], list[StepResponse]] = {}
-        self._travel = TravelTimes()
+        self._arrivals = StepArrivals(session, request)
+        self._local = LocalComputation(session, x, self._arrivals)
         self._monitor = CallMonitor(session)
         self._claims = RequesterClaims(session, request.parts)
-        self._device_end: Event | None = None  # of what is submitted, once the encoder has been
         self._given = 0  # how many residuals the base model has taken
         self._has_waited = False  # for the residual that `get` was asked for last
-        self._on_demand: list[OnDemand] = []  # the step's ControlNets, if all of them are computed here
         self._send()
 
     def get(self, index: int) -> Tensor:
@@ -64,16 +60,17 @@ class StepResiduals:
         been submitted, and what nobody computes yet is computed here, if its ControlNet is loaded.
         """
         times = self._context.device_times
-        if self._device_end is None:
-            self._device_end, parts = times.mark().event, self.request.parts
-            self._compute_here([part for part in parts if part.position in self._claims.positions], "local")
+        if self._local.device_end is None:
+            self._local.begin()
+            parts, claimed = self.request.parts, self._claims.positions
+            self._compute_here([part for part in parts if part.position in claimed], "local")
             self._claim(parts)
-        self._compute_until(index)
+        self._local.compute_until(index)
         start, self._has_waited = times.mark(), False
-        while (total := self._received.take(index)) is None:
+        while (total := self._arrivals.total(index)) is None:
             self._receive(index)
-            self._compute_until(index)
-        times.measure(start, lambda since_s, _: self._travel.waited(index, since_s))
+            self._local.compute_until(index)
+        times.measure(start, lambda since_s, _: self._arrivals.waited(index, since_s))
         # One that was there when it was asked for has taken the time of its transfer.
         wait = "wait for residuals" if self._has_waited else "wait for transfer"
         times.add_wait(wait, start, residual=self._given)
@@ -84,17 +81,7 @@ class StepResiduals:
         """Add the times at which each ControlNet computed to the timeline, and note how long it travelled."""
         self._copy.wait()  # it has arrived long ago, also where nothing was sent: its source may go only then
         self._context.device_times.report_done()
-        parts = {part.position: part for part in self.request.parts}
-        for positions, responses in self._responses.items():
-            start_s = min(response.start_s for response in responses)
-            end_s, worker = max(response.end_s for response in responses), responses[-1].worker
-            if worker == self._context.timeline.worker:
-                continue  # `_compute_here` has measured it
-            name = "controlnet " + " + ".join(parts[position].controlnet for position in positions)
-            self._context.timeline.add(name, start_s, end_s, worker)
-            for position in positions:
-                travel_s = self._travel.travel_s(positions)
-                self._session.record_travel(parts[position], end_s - start_s, travel_s)
+        self._arrivals.report()
 
     def _receive(self, index: int) -> None:
         """Wait once for residuals; if none come, see after those of ``index``."""
@@ -102,7 +89,7 @@ class StepResiduals:
         start = time.monotonic()
         responses = self._wait(self._monitor.timeout_s(self._missing(index)))
         for response, residual in responses:
-            if not self._is_expected(response):
+            if not self._arrivals.is_expected(response):
                 log.error("malformed residual dropped", extra={"positions": response.positions})
             elif residual is not None:
                 self._take_received(response, residual)
@@ -123,25 +110,12 @@ class StepResiduals:
     def _note_wait(self) -> None:
         self._has_waited = True
 
-    def _is_expected(self, response: StepResponse) -> bool:
-        requested = {part.position for part in self.request.parts}
-        return bool(response.positions) and requested.issuperset(response.positions)
-
-    def _take(self, response: StepResponse, residual: DeviceCopy) -> None:
-        self._note(response)
-        self._received.add(response.index, tuple(response.positions), residual)
-
-    def _note(self, response: StepResponse) -> None:
-        self._session.record(response)  # which may refuse it
-        self._responses.setdefault(tuple(response.positions), []).append(response)
-        self._travel.arrived(response, time.time())
-
     def _take_received(self, response: StepResponse, residual: DeviceCopy) -> None:
         """Take what another worker sent; computed here if its weights are not the steps' or the receipt's."""
         if self._claims.positions.issuperset(response.positions):
             return  # it has been computed here meanwhile
         try:
-            self._take(response, residual)
+            self._arrivals.take(response, residual)
         except (ControlNetChanged, ReceiptMismatch) as error:
             parts = [part for part in self.request.parts if part.position in response.positions]
             if not all(self._session.holds(part) for part in parts):
@@ -180,7 +154,7 @@ class StepResiduals:
                 self._send_again()
 
     def _missing(self, index: int) -> list[ControlNetCall]:
-        missing = self._received.missing(index)
+        missing = self._arrivals.missing(index)
         return [part for part in self.request.parts if part.position in missing]
 
     def _timeout_of(self, part: ControlNetCall) -> ResidualTimeout:
@@ -229,37 +203,12 @@ class StepResiduals:
 
     def _claim(self, parts: Sequence[ControlNetCall]) -> None:
         """Compute those of ``parts`` that nobody else does, one after another: others may take the next."""
-        assert self._device_end is not None, "parts are claimed once a residual is needed"
-        while claimed := self._claims.claim_next(self.request, parts, self._device_end):
+        assert self._local.device_end is not None, "parts are claimed once a residual is needed"
+        while claimed := self._claims.claim_next(self.request, parts, self._local.device_end):
             self._compute_here(claimed, "requester")
 
     def _compute_here(self, parts: Sequence[ControlNetCall], result: str) -> None:
-        """Compute parts that are claimed; ``result`` is why, as the metric names it."""
-        if not parts:
-            return
-        session, are_all = self._session, len(parts) == len(self.request.parts)
-        last = session.last_on_demand(parts) if are_all else {}
-        for part in parts:
-            name = f"controlnet {part.controlnet}"
-            computed = session.compute_locally(self.request, part, self._x)
-            metrics.CONTROLNET_STEPS.labels(part.controlnet, result).inc()
-            if part.position in last:
-                self._on_demand.append(OnDemand(computed, part.position, last[part.position], name))
-                continue
-            with self._context.device_times.span(name):
-                for response, residual in computed:
-                    self._take_computed(response, residual)
-        self._device_end = self._worker.device.record()
-
-    def _compute_until(self, index: int) -> None:
-        """Have each ControlNet compute the residual that is needed, and those before it."""
-        for running in self._on_demand:
-            while running.position in self._received.missing(index):
-                self._take_computed(*running.compute_next(self._context.device_times))
-
-    def _take_computed(self, response: StepResponse, residual: Tensor) -> None:
-        self._note(response)
-        self._received.add_computed(response.index, response.positions[0], residual)
+        self._local.compute(self.request, parts, result)
 
     def _request_again(self, parts: Sequence[ControlNetCall], error: SwiftError) -> None:
         """Nobody computes ``parts`` any more: compute them here, or else request the whole step again.
