@@ -11,7 +11,7 @@ from shared.families.base import FamilyFacts
 from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet, ControlNetSource
 from workers.families.text_encoder_weights import TextEncoderWeights
-from workers.runtime.weights.hash_cache import FreshHashes, LoadHashes
+from workers.runtime.weights.hash_cache import LoadHashes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class ModelSource:
     device: str
     options: LoadOptions
     #: Call it with the parts before they move to the device: then they need not be read from there.
-    hash_weights: LoadHashes | FreshHashes = field(default_factory=FreshHashes)
+    hash_weights: LoadHashes = field(default_factory=LoadHashes)
     #: Of a model that is loaded without the weights of its text encoders (`Family.load_text_encoder` loads
     #: them): called before they are read all the same. ``None``: they are loaded with it.
     make_room: Callable[[], object] | None = None

@@ -20,7 +20,7 @@ from workers.families.registry import family
 from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.model_checks.source import check_model_source
 from workers.model_checks.weight_files import Unloadable, read_header
-from workers.runtime.weights.hash_cache import FreshHashes, HashCache
+from workers.runtime.weights.hash_cache import HashCache, LoadHashes
 from workers.runtime.weights.source import find_source, split_revision
 
 Loaded = TypeVar("Loaded")
@@ -119,7 +119,7 @@ def _load(
             dtype=getattr(torch, dtype),
             device=device,
             options=options,
-            hash_weights=hashes.for_load(source, *beside, **given) if hashes else FreshHashes(),
+            hash_weights=hashes.for_load(source, *beside, **given) if hashes else LoadHashes(),
         )
         return load(facts, wanted)
     except ModelFailed:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import ModelFailed
-from workers.runtime.weights.hash_cache import FreshHashes, LoadHashes
+from workers.runtime.weights.hash_cache import LoadHashes
 from workers.runtime.weights.loaded import weight_bytes
 
 
@@ -67,7 +67,7 @@ def build_on_meta(kind: Any, folder: str, part: str, dtype: torch.dtype) -> Any:
 
 
 def find_hashes(
-    hashes: LoadHashes | FreshHashes, parts: Mapping[str, nn.Module], text_parts: Collection[str]
+    hashes: LoadHashes, parts: Mapping[str, nn.Module], text_parts: Collection[str]
 ) -> ModelHashes | None:
     """The hashes of a model whose text encoders are `build_on_meta`, if all of them are known.
 
@@ -90,21 +90,20 @@ def find_hashes(
 
 
 def hash_model(
-    hashes: LoadHashes | FreshHashes,
+    hashes: LoadHashes,
     parts: Mapping[str, nn.Module],
     text_parts: Collection[str],
     *,
     without_text_encoders: bool,
 ) -> ModelHashes:
     """The hashes of a model, from the host's memory; without its text encoders their weights are dropped."""
-    encoders = {part: module for part, module in parts.items() if part in text_parts}
-    sha256, text_sha256 = hashes(parts), hashes(encoders)
-    apart: dict[str, ApartEncoder] = {}
-    if without_text_encoders:
-        for part, encoder in encoders.items():
-            apart[part] = ApartEncoder(hashes.of_text_encoder(part, encoder), weight_bytes([encoder]))
-        drop_weights(encoders)
-    return ModelHashes(sha256, text_sha256, apart)
+    found = hashes.of_model(parts, text_parts, alone=without_text_encoders)
+    encoders = {part: parts[part] for part in found.alone}
+    apart = {
+        part: ApartEncoder(found.alone[part], weight_bytes([encoder])) for part, encoder in encoders.items()
+    }
+    drop_weights(encoders)
+    return ModelHashes(found.model, found.texts, apart)
 
 
 def _has_other_tensors(encoder: nn.Module) -> bool:

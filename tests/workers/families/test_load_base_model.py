@@ -1,6 +1,6 @@
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.checkpoints import save_checkpoint
 from tests.tiny_models import make_pipeline
 from workers.families.load_base_model import load_entry, load_model
 from workers.runtime.weights.hash_cache import HashCache
-from workers.runtime.weights.loaded import weights_sha256
+from workers.runtime.weights.loaded import weights_sha256, weights_sha256s
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +100,12 @@ def test_weights_that_were_hashed_once_are_not_read_again(
 ) -> None:
     read: list[str] = []
 
-    def hash_weights(modules: Mapping[str, nn.Module]) -> str:
-        read.append(weights_sha256(modules))
-        return read[-1]
+    def hash_groups(groups: Sequence[Mapping[str, nn.Module]]) -> list[str]:
+        found = weights_sha256s(groups)
+        read.extend(found)
+        return found
 
-    hashes = HashCache(tmp_path / "hashes", hash_weights)
+    hashes = HashCache(tmp_path / "hashes", hash_groups)
     entry = ModelEntry(source=source)
     if source == "hub":
         make_hub(folder, tmp_path, monkeypatch)

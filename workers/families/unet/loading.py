@@ -62,9 +62,9 @@ class UNetFamily:
 
     def load_model(self, source: ModelSource) -> UNetModel:
         """See `Family`."""
-        options, is_file = source.options, source.path.endswith(SINGLE_FILE)
-        make_room = source.make_room
-        if is_file and make_room is not None:
+        options, make_room = source.options, source.make_room
+        folder = _config_folder(source.path, options)
+        if folder is None and make_room is not None:
             make_room()  # all of it is read
             make_room = None
         pipe = _load_pipeline(source.path, source.dtype, options, on_meta=make_room is not None)
@@ -101,8 +101,8 @@ class UNetFamily:
         return model
 
     def load_text_encoder(self, source: ModelSource, part: str) -> TextEncoderWeights:
-        """See `Family`; of a single file all parts are read."""
-        if source.path.endswith(SINGLE_FILE):
+        """See `Family`; of a single file without a folder of configs all parts are read."""
+        if _config_folder(source.path, source.options) is None:
             encoder = _modules(_load_pipeline(source.path, source.dtype, source.options))[part]
         else:
             encoder = _load_text_encoders(source.path, source.dtype, source.options, only=part)[part]
@@ -164,26 +164,35 @@ def _switch_on(pipe: Any, options: LoadOptions) -> None:
         pipe.vae.enable_tiling()
 
 
+def _config_folder(path: str, options: LoadOptions) -> str | None:
+    """The folder with the configs of all parts; of a single file the one that the catalog names, if any."""
+    return options.config if path.endswith(SINGLE_FILE) else path
+
+
 def _load_pipeline(path: str, dtype: torch.dtype, options: LoadOptions, *, on_meta: bool = False) -> Any:
     """``on_meta``: without the weights of text encoders, see `build_on_meta`."""
+    encoders, folder = {}, _config_folder(path, options)
+    if on_meta and folder is not None:
+        kinds = _text_encoder_classes(folder)
+        encoders = {part: build_on_meta(kind, folder, part, dtype) for part, kind in kinds.items()}
     if path.endswith(SINGLE_FILE):
-        kind = _read_kind(options.config) if options.config else _kind_of_file(path)
-        own = {"config": options.config, "local_files_only": True} if options.config else {}
-        try:
-            return kind.from_single_file(path, dtype=dtype, **own, **_UNUSED[kind])
-        except NotImplementedError:  # diffusers moves weights that were not in the file
-            raise Unloadable(f"{_cut_part(path, own)} lacks some of its weights") from None
-    kind = _read_kind(path)
-    if on_meta:
-        kinds = _text_encoder_classes(path)
-        encoders = {part: build_on_meta(kind, path, part, dtype) for part, kind in kinds.items()}
-    else:
-        encoders = _load_text_encoders(path, dtype, options)
+        return _load_file(path, dtype, options, **encoders)
+    kind, encoders = _read_kind(path), encoders or _load_text_encoders(path, dtype, options)
     weights = {"dtype": dtype, "variant": options.variant, "use_safetensors": True}
     try:
         return kind.from_pretrained(path, **weights, **encoders, **_UNUSED[kind])
     except Exception as error:
         raise Unloadable(f"{_broken_part(path, weights)}{str(error) or repr(error)}") from error
+
+
+def _load_file(path: str, dtype: torch.dtype, options: LoadOptions, **parts: Any) -> Any:
+    """The pipeline of a single file, with these ``parts`` in place of those in the file."""
+    kind = _read_kind(options.config) if options.config else _kind_of_file(path)
+    own = {"config": options.config, "local_files_only": True} if options.config else {}
+    try:
+        return kind.from_single_file(path, dtype=dtype, **own, **_UNUSED[kind], **parts)
+    except NotImplementedError:  # diffusers moves weights that were not in the file
+        raise Unloadable(f"{_cut_part(path, own)} lacks some of its weights") from None
 
 
 def _broken_part(path: str, weights: Mapping[str, Any]) -> str:
@@ -212,7 +221,15 @@ def _cut_part(path: str, own: dict[str, Any]) -> str:
 def _load_text_encoders(
     path: str, dtype: torch.dtype, options: LoadOptions, *, only: str | None = None
 ) -> dict[str, Any]:
-    """The text encoders of a folder: transformers makes up weights that are missing, and only logs it."""
+    """The text encoders of a folder: transformers makes up weights that are missing, and only logs it.
+
+    Of a single file that has a folder of configs, too.
+    """
+    if path.endswith(SINGLE_FILE):
+        wanted = _text_encoder_classes(str(options.config))
+        others = [part for part in ("unet", "vae", *wanted) if part not in wanted or only not in (None, part)]
+        pipe = _load_file(path, dtype, options, **dict.fromkeys(others))
+        return {part: getattr(pipe, part) for part in wanted if part not in others}
     encoders = {}
     for part, kind in _text_encoder_classes(path).items():
         if only not in (None, part):

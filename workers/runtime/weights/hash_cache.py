@@ -10,15 +10,16 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 from torch import nn
 
-from workers.runtime.weights.loaded import weights_sha256
+from workers.runtime.weights.loaded import weights_sha256s
 from workers.runtime.weights.source import source_files
 
 log = logging.getLogger(__name__)
@@ -32,50 +33,62 @@ FORMAT = 1
 
 #: Gives the hash of loaded modules by their part, as `weights_sha256` does.
 HashWeights: TypeAlias = Callable[[Mapping[str, nn.Module]], str]
+#: Gives the hashes of several groups of modules, as `weights_sha256s` does.
+HashGroups: TypeAlias = Callable[[Sequence[Mapping[str, nn.Module]]], list[str]]
+
+
+class Wanted(NamedTuple):
+    """Modules by their part, and the options of their load."""
+
+    modules: Mapping[str, nn.Module]
+    options: Mapping[str, Any]
+
+
+class WeightHashes(NamedTuple):
+    """Of a model's weights."""
+
+    model: str
+    texts: str  # of its text encoders together
+    alone: dict[str, str]  # of each of them, by part
 
 
 class HashCache:
     """Hashes of loaded weights, in a folder that several processes may share."""
 
-    def __init__(self, folder: Path, hash_weights: HashWeights = weights_sha256) -> None:
-        """``hash_weights`` reads all weights; it is called for what the folder does not know."""
+    def __init__(self, folder: Path, hash_groups: HashGroups = weights_sha256s) -> None:
+        """``hash_groups`` reads all weights; it is called for what the folder does not know."""
         self._folder = folder
-        self._hash_weights = hash_weights
+        self._hash_groups = hash_groups
 
-    def for_load(self, source: str, *beside: str, **options: Any) -> "LoadHashes":
+    def for_load(self, source: str, *beside: str, **options: Any) -> "CachedHashes":
         """What a load that begins now calls with its modules, before it moves them to a device.
 
         ``source`` is a result of `find_source`, as is what lies ``beside`` it: a folder with further parts.
         ``options``, JSON values, are all that the load is given.
         """
-        return LoadHashes(self, (source, *beside), options)
+        return CachedHashes(self, (source, *beside), options)
 
-    def find(
-        self, modules: Mapping[str, nn.Module], files: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> str:
-        """The hash of modules that these files have become, computed if it is not known."""
-        if (known := self.known(modules, files, options)) is not None:
-            return known
-        sha256 = self.compute(modules)
-        entry = {"format": FORMAT, "files": files, "sha256": sha256}
-        self._remember(self._path(modules, files, options), entry)
-        return sha256
+    def find(self, wanted: Sequence[Wanted], files: Mapping[str, Any]) -> list[str]:
+        """The hashes of modules that these files have become; those that are not known are computed."""
+        found = [self.known(one, files) for one in wanted]
+        unknown = [i for i, sha256 in enumerate(found) if sha256 is None]
+        for i, sha256 in zip(unknown, self.compute([wanted[i] for i in unknown]), strict=True):
+            entry = {"format": FORMAT, "files": files, "sha256": sha256}
+            self._remember(self._path(wanted[i], files), entry)
+            found[i] = sha256
+        return [sha256 for sha256 in found if sha256 is not None]
 
-    def known(
-        self, modules: Mapping[str, nn.Module], files: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> str | None:
+    def known(self, wanted: Wanted, files: Mapping[str, Any]) -> str | None:
         """As `find`, of modules that may have no memory; ``None`` if it would have to be computed."""
-        entry = _read(self._path(modules, files, options))
+        entry = _read(self._path(wanted, files))
         return str(entry["sha256"]) if entry and entry["files"] == files else None
 
-    def compute(self, modules: Mapping[str, nn.Module]) -> str:
-        """The hash of modules, which nothing is known of."""
-        return self._hash_weights(modules)
+    def compute(self, wanted: Sequence[Wanted]) -> list[str]:
+        """The hashes of modules, which nothing is known of."""
+        return self._hash_groups([one.modules for one in wanted]) if wanted else []
 
-    def _path(
-        self, modules: Mapping[str, nn.Module], files: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> Path:
-        return self._folder / f"{_key(files, options, modules)}.json"
+    def _path(self, wanted: Wanted, files: Mapping[str, Any]) -> Path:
+        return self._folder / f"{_key(files, wanted.options, wanted.modules)}.json"
 
     def _remember(self, path: Path, entry: Mapping[str, Any]) -> None:
         """Write an entry, and drop those whose files have changed or are gone."""
@@ -94,70 +107,72 @@ class HashCache:
 
 
 class LoadHashes:
-    """The hashes of one load: `HashWeights`, of a source that is not changed meanwhile."""
+    """The hashes of one load: `HashWeights`, computed from the weights."""
 
-    def __init__(self, cache: HashCache, sources: Sequence[str], options: Mapping[str, Any]) -> None:
-        self._cache, self._sources, self._options = cache, sources, options
-        self._before = _describe_files(sources)
+    def __init__(self, options: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """``options``: all that the load is given."""
+        self._options = options
 
     def __call__(self, modules: Mapping[str, nn.Module]) -> str:
         """The hash of modules by their part."""
-        return self._find(modules, self._options)
+        return self._find([Wanted(modules, self._options)])[0]
 
     def of_text_encoder(self, part: str, encoder: nn.Module) -> str:
         """The hash of a text encoder, equal for all models that have the same: families number theirs
         otherwise. ``part`` tells those of one model apart that have the same shapes."""
-        return self._find(_unnumbered(encoder), self._of_part(part))
+        return self._find([self._of_part(part, encoder)])[0]
+
+    def of_model(
+        self, parts: Mapping[str, nn.Module], text_parts: Collection[str], *, alone: bool
+    ) -> WeightHashes:
+        """The hashes of a whole model, whose weights are read once; ``alone``: also of each text encoder."""
+        encoders = {part: module for part, module in parts.items() if part in text_parts}
+        each = encoders if alone else {}
+        wanted = [Wanted(parts, self._options), Wanted(encoders, self._options)]
+        wanted += [self._of_part(part, encoder) for part, encoder in each.items()]
+        model, texts, *own = self._find(wanted)
+        return WeightHashes(model, texts, dict(zip(each, own, strict=True)))
 
     def known(self, modules: Mapping[str, nn.Module]) -> str | None:
         """The hash of modules that may have no memory, from their names, types and shapes; ``None`` if nobody
         has computed it."""
-        return self._find_known(modules, self._options)
+        return self._find_known(Wanted(modules, self._options))
 
     def known_text_encoder(self, part: str, encoder: nn.Module) -> str | None:
         """`of_text_encoder`, as `known`."""
-        return self._find_known(_unnumbered(encoder), self._of_part(part))
+        return self._find_known(self._of_part(part, encoder))
 
-    def _of_part(self, part: str) -> dict[str, Any]:
-        return {**self._options, "part": part}
+    def _of_part(self, part: str, encoder: nn.Module) -> Wanted:
+        """By the same name whichever text encoder of its model it is."""
+        return Wanted({"text_encoder": encoder}, {**self._options, "part": part})
 
-    def _find(self, modules: Mapping[str, nn.Module], options: Mapping[str, Any]) -> str:
+    def _find(self, wanted: Sequence[Wanted]) -> list[str]:
+        return weights_sha256s([one.modules for one in wanted])
+
+    def _find_known(self, wanted: Wanted) -> str | None:
+        return None
+
+
+class CachedHashes(LoadHashes):
+    """The same of a source that is not changed meanwhile: computed only if the cache does not know them."""
+
+    def __init__(self, cache: HashCache, sources: Sequence[str], options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self._cache, self._sources = cache, sources
+        self._before = _describe_files(sources)
+
+    def _find(self, wanted: Sequence[Wanted]) -> list[str]:
         files = self._unchanged_files()
-        return self._cache.find(modules, files, options) if files else self._cache.compute(modules)
+        return self._cache.find(wanted, files) if files else self._cache.compute(wanted)
 
-    def _find_known(self, modules: Mapping[str, nn.Module], options: Mapping[str, Any]) -> str | None:
+    def _find_known(self, wanted: Wanted) -> str | None:
         files = self._unchanged_files()
-        return self._cache.known(modules, files, options) if files else None
+        return self._cache.known(wanted, files) if files else None
 
     def _unchanged_files(self) -> dict[str, list[int]]:
         """Empty if they have changed since the load began: what was read is not known."""
         files = _describe_files(self._sources)
         return {} if self._before and files != self._before else files
-
-
-class FreshHashes:
-    """The same, computed at each load."""
-
-    def __call__(self, modules: Mapping[str, nn.Module]) -> str:
-        """See `LoadHashes`."""
-        return weights_sha256(modules)
-
-    def of_text_encoder(self, part: str, encoder: nn.Module) -> str:
-        """See `LoadHashes`."""
-        return weights_sha256(_unnumbered(encoder))
-
-    def known(self, modules: Mapping[str, nn.Module]) -> str | None:
-        """See `LoadHashes`."""
-        return None
-
-    def known_text_encoder(self, part: str, encoder: nn.Module) -> str | None:
-        """See `LoadHashes`."""
-        return None
-
-
-def _unnumbered(encoder: nn.Module) -> dict[str, nn.Module]:
-    """By the same name whichever text encoder of its model it is."""
-    return {"text_encoder": encoder}
 
 
 def _describe_files(sources: Iterable[str]) -> dict[str, list[int]]:

@@ -1,6 +1,6 @@
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,21 +8,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from workers.runtime.weights.hash_cache import FreshHashes, HashCache
-from workers.runtime.weights.loaded import weights_sha256
+from workers.runtime.weights.hash_cache import HashCache, LoadHashes
+from workers.runtime.weights.loaded import weights_sha256, weights_sha256s
 
 OPTIONS = {"dtype": "float32", "variant": None}
 
 
 class CountingHash:
-    """Hashes as `weights_sha256` does, and keeps which modules it has read."""
+    """Hashes as `weights_sha256s` does, and keeps which modules it has read."""
 
     def __init__(self) -> None:
         self.read: list[Mapping[str, nn.Module]] = []
 
-    def __call__(self, modules: Mapping[str, nn.Module]) -> str:
-        self.read.append(modules)
-        return weights_sha256(modules)
+    def __call__(self, groups: Sequence[Mapping[str, nn.Module]]) -> list[str]:
+        self.read += groups
+        return weights_sha256s(groups)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_text_encoders_of_the_same_shapes_have_hashes_of_their_own(
         other.weight += 1
     hashes = cache.for_load(str(model), **OPTIONS)
     found = [hashes.of_text_encoder("text_encoder", first), hashes.of_text_encoder("text_encoder_2", other)]
-    fresh = FreshHashes()
+    fresh = LoadHashes()
     # Then each is that of its weights, whatever its part is called, also from memory
     assert found == [fresh.of_text_encoder("any", first), fresh.of_text_encoder("any", other)]
     assert found[0] != found[1]
@@ -88,6 +88,32 @@ def test_text_encoders_of_the_same_shapes_have_hashes_of_their_own(
         again.of_text_encoder("text_encoder_2", other),
     ] == found
     assert len(counting.read) == 2
+
+
+@pytest.mark.parametrize("encoders", [["text_encoder"], ["text_encoder", "text_encoder_2"]])
+def test_a_model_and_its_text_encoders_are_read_once(
+    cache: HashCache, counting: CountingHash, model: Path, encoders: list[str]
+) -> None:
+    parts = {name: module for name in ("unet", *encoders) for module in load(model).values()}
+    with torch.no_grad():
+        for number, module in enumerate(parts.values()):
+            module.weight += number
+    hashes = cache.for_load(str(model), **OPTIONS)
+    found = hashes.of_model(parts, encoders, alone=True)
+    texts = {name: parts[name] for name in encoders}
+    assert found.model == LoadHashes()(parts)
+    assert found.texts == LoadHashes()(texts)
+    assert found.alone == {name: LoadHashes().of_text_encoder(name, parts[name]) for name in encoders}
+    assert found == LoadHashes().of_model(parts, encoders, alone=True)
+    # Then all of it is known, and of a model that is loaded whole only what was not asked for is read
+    assert len(counting.read) == 2 + len(encoders)
+    assert cache.for_load(str(model), **OPTIONS).of_model(parts, encoders, alone=True) == found
+    assert cache.for_load(str(model), **OPTIONS).of_model(parts, encoders, alone=False).model == found.model
+    assert len(counting.read) == 2 + len(encoders)
+    other = {**OPTIONS, "variant": "fp16"}
+    cache.for_load(str(model), **other).of_model(parts, encoders, alone=False)
+    cache.for_load(str(model), **other).of_model(parts, encoders, alone=True)
+    assert counting.read[-len(encoders) :] == [{"text_encoder": parts[name]} for name in encoders]
 
 
 def test_what_is_known_is_found_for_modules_without_memory(
@@ -109,7 +135,7 @@ def test_what_is_known_is_found_for_modules_without_memory(
     write_weights(model, 2.0)
     assert hashes.known({"unet": layer.float()}) is None
     assert cache.for_load(str(model), **OPTIONS).known(modules) is None
-    assert FreshHashes().known(modules) is None
+    assert LoadHashes().known(modules) is None
     assert len(counting.read) == 2
 
 
