@@ -1,11 +1,13 @@
 """The web over real servers, empty at the start of each test. It answers nothing that its document hides."""
 
+import copy
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import flask_openapi.utils
 import pytest
 from flask import Response, request, request_finished
 from flask.testing import FlaskClient
@@ -18,6 +20,17 @@ from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
 from tests.api.api_keys import BOOTSTRAP_KEY
 from tests.empty_buckets import EmptyBuckets
+
+
+@pytest.fixture(scope="session", autouse=True)
+def model_schemas_are_made_once() -> Iterator[None]:
+    """The schemas of an app's document, which are most of what an app costs, are the same in all apps."""
+    make = cache(flask_openapi.utils.get_model_schema)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            flask_openapi.utils, "get_model_schema", lambda *args, **mode: copy.deepcopy(make(*args, **mode))
+        )
+        yield
 
 
 @pytest.fixture(scope="session")
