@@ -40,7 +40,7 @@ from workers.unet.cfg_parallel.timings import CFGTimings
 from workers.unet.job import execute_job
 from workers.unet.output.receipt import worker_receipt
 
-STEPS = 12
+STEPS = 8
 #: No follower is late because the machine is busy; one that has died costs `min_wait_s`.
 WAITS_FOR_FOLLOWER = CFGTimings(first_wait_s=30.0, min_wait_s=5.0, offer_every_s=600.0)
 

@@ -244,9 +244,9 @@ def test_an_asynchronous_device_generates_the_same_images(make_worker: MakeWorke
     wanted = job_of(worker, name)
     made = []
     for device in (find_device("cpu"), FakeDevice()):
-        model = load(wanted.model)
-        context = make_context(on_device(worker, device), model, wanted, lambda: None)
-        made.append(Generation(context, cast("Lease", ProgressSink())).run().images)
+        with worker.models.use(wanted.model) as model:
+            context = make_context(on_device(worker, device), model, wanted, lambda: None)
+            made.append(Generation(context, cast("Lease", ProgressSink())).run().images)
     assert [image.tobytes() for image in made[0]] == [image.tobytes() for image in made[1]]
 
 
@@ -256,8 +256,9 @@ def test_progress_and_times_of_an_asynchronous_device_are_complete(make_worker: 
     sinks = []
     for device in (find_device("cpu"), FakeDevice()):
         sinks.append(ProgressSink())
-        context = make_context(on_device(worker, device), load(wanted.model), wanted, lambda: None)
-        Generation(context, cast("Lease", sinks[-1])).run()
+        with worker.models.use(wanted.model) as model:
+            context = make_context(on_device(worker, device), model, wanted, lambda: None)
+            Generation(context, cast("Lease", sinks[-1])).run()
         names = [span.name for span in context.timeline.spans]
         assert (names.count("encoder"), names.count("decoder"), names.count("vae")) == (STEPS, STEPS, 1)
     expected, found = sinks
