@@ -1,4 +1,7 @@
-"""Weights of transformers by the names that their own authors' files have: what diffusers converts."""
+"""Weights of transformers by the names that their own authors' files have: what diffusers converts.
+
+Names begin with one of `PREFIXES`.
+"""
 
 from collections.abc import Mapping
 
@@ -6,9 +9,11 @@ import torch
 from torch import Tensor
 
 PREFIX = "model.diffusion_model."
+#: What names begin with in files of different authors.
+PREFIXES = (PREFIX, "")
 
 
-def z_image_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def z_image_names(weights: Mapping[str, Tensor], prefix: str = PREFIX) -> dict[str, Tensor]:
     """Of a `ZImageTransformer2DModel`: query, key and value are one matrix."""
     named = {}
     for name, tensor in weights.items():
@@ -17,7 +22,7 @@ def z_image_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             named[name.replace(".to_q.", ".qkv.")] = torch.cat(parts)
         elif ".to_k." not in name and ".to_v." not in name:
             named[_replaced(name, _Z_IMAGE)] = tensor
-    return {PREFIX + name: tensor for name, tensor in named.items()}
+    return {prefix + name: tensor for name, tensor in named.items()}
 
 
 _Z_IMAGE = {
@@ -29,7 +34,7 @@ _Z_IMAGE = {
 }
 
 
-def flux_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def flux_names(weights: Mapping[str, Tensor], prefix: str = PREFIX) -> dict[str, Tensor]:
     """Of a `FluxTransformer2DModel`: in single blocks the MLP is in the same matrix, too."""
     named = {}
     for name, tensor in weights.items():
@@ -43,7 +48,7 @@ def flux_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.startswith("norm_out.linear."):
             tensor = torch.cat(tensor.chunk(2)[::-1])
         named[_replaced(name, _FLUX_SINGLE if single else _FLUX)] = tensor
-    return {PREFIX + name: tensor for name, tensor in named.items()}
+    return {prefix + name: tensor for name, tensor in named.items()}
 
 
 _FLUX_FUSED = {
@@ -88,7 +93,7 @@ _FLUX_SINGLE = {
 }
 
 
-def sd3_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def sd3_names(weights: Mapping[str, Tensor], prefix: str = PREFIX) -> dict[str, Tensor]:
     """Of an `SD3Transformer2DModel`: the same, and shift and scale of the last layers change places."""
     last = max(int(name.split(".")[1]) for name in weights if name.startswith("transformer_blocks."))
     swapped = ("norm_out.linear.", f"transformer_blocks.{last}.norm1_context.linear.")
@@ -102,7 +107,7 @@ def sd3_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.startswith(swapped):
             tensor = torch.cat(tensor.chunk(2)[::-1])
         named[_replaced(name, _SD3)] = tensor
-    return {PREFIX + name: tensor for name, tensor in named.items()}
+    return {prefix + name: tensor for name, tensor in named.items()}
 
 
 #: The query, and the key and value that follow it in one matrix.

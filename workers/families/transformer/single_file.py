@@ -42,8 +42,9 @@ def load_weights(
     described = kind.load_config(config, subfolder=part, local_files_only=True)
     with init_empty_weights():
         wanted = set(kind.from_config(described).state_dict())
-    is_by_other_names = len(wanted & weights.keys()) < len(wanted) / 2
-    if is_by_other_names or kind.__name__ in _LEFT_OUT:
+    # Names of diffusers that are not exactly these are not converted either, so that errors name what is wrong.
+    is_by_diffusers_names = weights.keys() <= wanted or wanted <= weights.keys()
+    if not is_by_diffusers_names or kind.__name__ in _LEFT_OUT:
         weights = to_diffusers_names(kind, weights, described)
     if unknown := weights.keys() - wanted:
         raise Unloadable(_names("holds", unknown, f"that its {kind.__name__} has no place for"))

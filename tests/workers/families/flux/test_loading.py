@@ -10,7 +10,7 @@ from diffusers import FluxTransformer2DModel
 
 from shared.catalog.entries import ControlNetEntry, ModelEntry
 from shared.errors import ModelFailed
-from tests.original_names import flux_names
+from tests.original_names import PREFIXES, flux_names
 from tests.tiny_transformers import make_flux, make_flux_controlnet
 from workers.families.load_base_model import load_model
 from workers.families.load_controlnet import load_controlnet
@@ -31,12 +31,13 @@ def load(path: Path) -> Any:
     return load_model("m", str(path), "float32", "cpu")
 
 
+@pytest.mark.parametrize("prefix", PREFIXES, ids=["prefix", "none"])
 @pytest.mark.parametrize("has_guidance", [True, False], ids=["dev", "schnell"])
 @pytest.mark.parametrize(
     "stored", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2], ids=str
 )
 def test_every_row_of_a_single_file_by_its_authors_names_finds_its_place(
-    stored: torch.dtype, has_guidance: bool
+    stored: torch.dtype, has_guidance: bool, prefix: str
 ) -> None:
     # Given one block of each kind, as wide as Flux.1's, which diffusers takes for granted, but of two columns
     with init_empty_weights():
@@ -46,7 +47,7 @@ def test_every_row_of_a_single_file_by_its_authors_names_finds_its_place(
         for name, tensor in model.state_dict().items()
     }
     weights = {name: torch.randn(shape).to(stored) for name, shape in shapes.items()}
-    converted = to_diffusers_names(FluxTransformer2DModel, flux_names(weights), model.config)
+    converted = to_diffusers_names(FluxTransformer2DModel, flux_names(weights, prefix), model.config)
     assert converted.keys() == weights.keys()
     for name, tensor in converted.items():
         assert tensor.dtype == stored

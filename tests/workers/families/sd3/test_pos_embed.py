@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from shared.catalog.entries import LoadOptions
-from tests.original_names import PREFIX, sd3_names
+from tests.original_names import sd3_names
 from tests.tiny_transformers import make_sd3
 from workers.families.load_base_model import load_model
 from workers.families.sd3.pos_embed import load_pos_embed
@@ -54,8 +54,7 @@ def test_the_layer_is_read_from_the_shards_of_a_folder(
 
 
 def by_original_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without what stands before them in some files."""
-    return {name.removeprefix(PREFIX): tensor for name, tensor in sd3_names(weights).items()}
+    return sd3_names(weights, prefix="")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.errors import ModelFailed
-from tests.original_names import sd3_names, vae_names, z_image_names
+from tests.original_names import PREFIXES, sd3_names, vae_names, z_image_names
 from tests.tiny_transformers import (
     make_flux,
     make_qwen_image,
@@ -121,17 +121,29 @@ def test_a_single_file_is_loaded_beside_a_folder_with_the_other_parts(
     assert load(tmp_path / "own.safetensors", config=str(folder)).sha256 == whole.sha256
 
 
+@pytest.mark.parametrize("prefix", PREFIXES, ids=["prefix", "none"])
 @pytest.mark.parametrize("stored", [torch.float32, torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
 def test_a_single_file_by_its_authors_names_is_converted(
-    folder: Path, tmp_path: Path, stored: torch.dtype
+    folder: Path, tmp_path: Path, stored: torch.dtype, prefix: str
 ) -> None:
     """Flux.1's, which diffusers converts at its own width alone: see `tests.workers.families.flux`."""
-    names = ORIGINAL_NAMES.get(folder.name, dict)
+    if folder.name not in ORIGINAL_NAMES:
+        pytest.skip("diffusers converts none of a tiny one")
     weights = {name: tensor.to(stored) for name, tensor in transformer(folder).items()}
-    save_file(names(weights), tmp_path / "original.safetensors")
+    save_file(ORIGINAL_NAMES[folder.name](weights, prefix), tmp_path / "original.safetensors")
     own = load(tmp_path / "original.safetensors", config=str(folder)).parts["transformer"].state_dict()
     assert own.keys() == weights.keys()
     assert all(torch.equal(own[name], tensor.float()) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize("prefix", PREFIXES, ids=["prefix", "none"])
+def test_a_norm_that_z_image_does_not_have_is_left_out_of_a_single_file(tmp_path: Path, prefix: str) -> None:
+    # Files of fine-tunes hold it, and diffusers' conversion drops it
+    make_z_image().save_pretrained(tmp_path / "m")
+    weights = z_image_names(transformer(tmp_path / "m"), prefix)
+    save_file({**weights, f"{prefix}norm_final.weight": torch.ones(8)}, tmp_path / "own.safetensors")
+    loaded = load(tmp_path / "own.safetensors", config=str(tmp_path / "m"))
+    assert loaded.sha256 == load(tmp_path / "m").sha256
 
 
 def vae(folder: Path) -> dict[str, Tensor]:

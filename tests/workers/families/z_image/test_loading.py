@@ -18,6 +18,7 @@ from shared.catalog.catalog import read_catalog
 from shared.catalog.entries import ControlNetEntry
 from shared.errors import ModelFailed
 from shared.settings import Settings
+from tests.original_names import PREFIXES, z_image_names
 from workers.families.load_base_model import load_model
 from workers.families.load_controlnet import controlnet_cache, load_controlnet
 from workers.families.z_image.base_layers import load_base_layers
@@ -105,12 +106,12 @@ def test_nothing_else_of_the_base_model_is_kept(folder: Path) -> None:
     assert not [name for name in names if name.startswith(("layers.", "all_final_layer."))]
 
 
-def test_a_base_model_in_a_single_file_gives_its_layers(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", PREFIXES, ids=["prefix", "none"])
+def test_a_base_model_in_a_single_file_gives_its_layers(folder: Path, tmp_path: Path, prefix: str) -> None:
     # Given the transformer in one file, by its original names, as they are published
     models = copied(folder, tmp_path, lambda weights: None)
     weights = load_file(models / "base" / "transformer" / WEIGHTS)
-    originals = {f"model.diffusion_model.{name}": tensor for name, tensor in _original(weights).items()}
-    save_file(originals, models / "base.safetensors")
+    save_file(z_image_names(weights, prefix), models / "base.safetensors")
     config = json.loads((models / "base" / "transformer" / "config.json").read_text())
     of_file = load_base_layers(str(models / "base.safetensors"), config, torch.float32)
     of_folder = load_base_layers(str(models / "base"), config, torch.float32)
@@ -179,24 +180,3 @@ def test_a_model_of_other_latents_or_patches_is_refused(
 def test_a_controlnet_without_a_base_model_is_refused(folder: Path) -> None:
     with pytest.raises(ModelFailed, match="names no base model"):
         load_controlnet("2.1", str(folder / "2.1"), "float32", "cpu")
-
-
-def _original(weights: dict[str, Any]) -> dict[str, Any]:
-    """The names under which Z-Image was published: queries, keys and values are one weight."""
-    names = {
-        "all_final_layer.2-1.": "final_layer.",
-        "all_x_embedder.2-1.": "x_embedder.",
-        ".attention.to_out.0.": ".attention.out.",
-        ".attention.norm_q.": ".attention.q_norm.",
-        ".attention.norm_k.": ".attention.k_norm.",
-    }
-    found: dict[str, Any] = {}
-    for name, tensor in weights.items():
-        if ".attention.to_q." in name:
-            parts = [weights[name.replace("to_q", f"to_{part}")] for part in "qkv"]
-            found[name.replace("to_q", "qkv")] = torch.cat(parts)
-        elif ".attention.to_k." not in name and ".attention.to_v." not in name:
-            for own, theirs in names.items():
-                name = name.replace(own, theirs)
-            found[name] = tensor
-    return found
