@@ -1,7 +1,8 @@
 """What can be known of a catalog's models and ControlNets without loading them: from the configs in their
 folders.
 
-Of single files and hub ids nothing is known before they are loaded: questions about them return ``None``.
+Of single files and hub ids nothing is known before they are loaded, but of ControlNets whose weights' shapes
+tell it: questions about them return ``None``.
 """
 
 import json
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.catalog.controlnet_bases import Base, sharing_problem
-from shared.catalog.entries import HUB, Catalog, locate
+from shared.catalog.controlnet_files import derive_config
+from shared.catalog.entries import HUB, SINGLE_FILE, Catalog, locate
 from shared.families.base import Config, FamilyFacts, Mode
 from shared.families.controlnets import ControlNetTraits, ModelSignature, incompatibility
 from shared.families.registry import denoisers, families, family_of, family_of_controlnet
@@ -24,6 +26,7 @@ class ModelFamilies:
         self._path = path
         self._catalog = catalog
         self._configs: dict[tuple[str, str], dict[str, Any] | None] = {}  # source and file name: its JSON
+        self._file_configs: dict[str, Config | None] = {}  # of ControlNets in single files, by source
         #: By model, of which families it was found: a request asks for it a dozen times.
         self._facts: dict[str, tuple[tuple[FamilyFacts, ...], FamilyFacts | None]] = {}
 
@@ -98,10 +101,15 @@ class ModelFamilies:
         facts = None if config is None else family_of_controlnet(config)
         return None if config is None or facts is None else facts.modes_with(facts.controlnet_traits(config))
 
-    def controlnet_config(self, name: str) -> dict[str, Any] | None:
+    def controlnet_config(self, name: str) -> Config | None:
         """The config of a ControlNet."""
         entry = self._catalog.controlnets[name]
-        return self._read(entry.config or entry.source, "config.json")
+        source = entry.config or entry.source
+        if not source.endswith(SINGLE_FILE) or source.startswith(HUB):
+            return self._read(source, "config.json")
+        if source not in self._file_configs:
+            self._file_configs[source] = derive_config(locate(self._path, source))
+        return self._file_configs[source]
 
     def reads_guidance_scale(self, model: str, controlnets: Iterable[str]) -> bool | None:
         """Whether a job with these ControlNets reads its ``guidance_scale``."""

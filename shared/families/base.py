@@ -134,6 +134,13 @@ class FamilyFacts(ABC):
         """Whether a single file with weights of these names is a ControlNet of this family."""
         return False
 
+    def controlnet_file_config(self, shapes: Mapping[str, Sequence[int]]) -> Config | None:
+        """The config of such a ControlNet by its weights' shapes, but for what only their numbers tell.
+
+        None: they do not tell it.
+        """
+        return None
+
     def file_parts(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of ``parts`` that a single file of a base model with weights of these names holds."""
         return self.parts

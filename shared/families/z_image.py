@@ -1,12 +1,13 @@
 """Z-Image, turbo and base, with the Fun-ControlNet-Union of its three versions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from shared.families.base import Config, ModelDefaults, TextTokens
 from shared.families.controlnets import ControlPlan, MaskUse, ModelSignature
 from shared.families.transformer import TAKES_NO_SIGMAS, TransformerFacts, all_residuals, count_in
+from shared.families.z_image_controlnet_file import controlnet_config
 
 #: Layers that a config without a number has.
 _LAYERS = 30
@@ -47,6 +48,10 @@ class ZImageFacts(TransformerFacts):
     def mask_use(self, config: Config) -> MaskUse:
         """See `TransformerFacts`; one that may see it takes latents twice, and a channel of the mask."""
         return "optional" if count_in(config, "control_in_dim", 0) % 2 else "none"
+
+    def controlnet_file_config(self, shapes: Mapping[str, Sequence[int]]) -> Config | None:
+        """See `FamilyFacts`."""
+        return controlnet_config(shapes)
 
     def controlnet_problem(self, config: Config) -> str | None:
         """See `FamilyFacts`."""

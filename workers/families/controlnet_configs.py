@@ -1,7 +1,9 @@
 """What base models must know of the catalog's ControlNets, from their configs: nothing is loaded."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from shared.catalog.controlnet_files import derive_config
 from shared.catalog.entries import SINGLE_FILE, Catalog
 from shared.errors import CatalogGone, ControlNetFailed
 from shared.families.base import Config
@@ -24,6 +26,9 @@ def config_reader(catalog: Catalog, settings: Settings) -> ReadConfig:
             raise CatalogGone("controlnet", name)
         source = entry.config or entry.source
         if source.endswith(SINGLE_FILE):
+            config = derive_config(Path(find_source(settings.catalog, source)))
+            if config is not None:
+                return config
             raise ControlNetFailed(
                 f"ControlNet {name!r} is a single file, which does not tell its layers: its catalog"
                 " key config must name a folder with its config.json"

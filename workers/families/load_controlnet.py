@@ -8,6 +8,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin
 
 from shared.catalog.controlnet_bases import Base, sharing_problem
+from shared.catalog.controlnet_files import derive_config
 from shared.catalog.entries import HUB, SINGLE_FILE, Catalog, MemoryFormat
 from shared.catalog.model_families import ModelFamilies
 from shared.errors import CatalogGone, ModelFailed
@@ -126,7 +127,7 @@ def load_controlnet(
         if source.endswith(SINGLE_FILE):
             file = Path(source)
             facts = family_of_controlnet_file(list(read_header(file.parent, file).tensors))
-            described = read_config(config) if config else {}
+            described = read_config(config) if config else derive_config(file) or {}
         else:
             described = read_config(source)
             facts = family_of_controlnet(described)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from shared.catalog.controlnet_files import derive_config
 from shared.catalog.entries import HUB, SINGLE_FILE, ControlNetEntry, LoadOptions, ModelEntry, locate
 from shared.errors import ModelFailed
 from shared.families.base import FamilyFacts
@@ -65,7 +66,7 @@ def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> 
         check_controlnet_source(name, path, entry.variant, config)
         with _named(f"ControlNet {name!r} ({path})"):
             folder = path if config is None else Path(config)
-            described = read_json(folder, "config.json") if folder.is_dir() else {}
+            described = read_json(folder, "config.json") if folder.is_dir() else derive_config(folder) or {}
             facts = family_of_controlnet(described) if described else None
             if facts is not None:
                 _check_options(facts, entry)

@@ -25,7 +25,7 @@ from workers.families.text_encoder_weights import (
 )
 from workers.families.transformer.controlnet import TransformerControlNet
 from workers.families.transformer.model import LoadedWeights, TransformerModel, modules_of
-from workers.families.transformer.single_file import load_single_file, load_weights, read_parts
+from workers.families.transformer.single_file import load_weights, read_parts
 from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files, read_json
 from workers.runtime.finite import find_non_finite
@@ -52,6 +52,12 @@ class TransformerFamily(ABC):
 
     def check_pipeline(self, pipe: Any) -> None:  # noqa: B027 - most need nothing
         """Raise `Unloadable` for a model that has the family's parts and works in another way."""
+
+    def load_controlnet_file(self, source: ControlNetSource) -> Any:
+        """The ControlNet in a single file; raises `Unloadable`: most families read none."""
+        raise Unloadable(
+            f"diffusers reads no {self.controlnet_class.__name__} from a single file: save it as a folder"
+        )
 
     def load_model(self, source: ModelSource) -> TransformerModel:
         """See `Family`."""
@@ -105,15 +111,11 @@ class TransformerFamily(ABC):
 
     def _load_controlnet_model(self, source: ControlNetSource) -> Any:
         of_folder = {"variant": source.variant, "use_safetensors": True}
-        kind = self.controlnet_class
         if source.path.endswith(SINGLE_FILE):
-            if source.config is None:
-                raise Unloadable(
-                    "a single file does not tell its layers: its catalog key config must name a folder with"
-                    " its config.json"
-                )
-            return load_single_file(kind, source.path, source.config, source.dtype)
-        return kind.from_pretrained(source.path, dtype=source.dtype, **source.revision, **of_folder)
+            return self.load_controlnet_file(source)
+        return self.controlnet_class.from_pretrained(
+            source.path, dtype=source.dtype, **source.revision, **of_folder
+        )
 
     def _text_parts(self, source: ModelSource) -> list[str]:
         parts = self.facts.parts_of(read_json(Path(_folder(source)), "model_index.json"))

@@ -13,9 +13,6 @@ from torch import Tensor
 from shared.families.transformer import TransformerFacts
 from workers.model_checks.weight_files import Unloadable
 
-#: Weights that a conversion leaves out on purpose: refiners that 2.0 of the ControlNet has and does not use.
-_LEFT_OUT = {"ZImageControlNetModel": ("control_noise_refiner.",)}
-
 
 def read_parts(path: str, facts: TransformerFacts) -> dict[str, dict[str, Tensor]]:
     """The weights of a base model's single file, by the parts that it holds."""
@@ -23,11 +20,6 @@ def read_parts(path: str, facts: TransformerFacts) -> dict[str, dict[str, Tensor
     vae = {name: tensor for name, tensor in weights.items() if name.startswith(facts.file_vae_prefixes)}
     denoiser = {name: tensor for name, tensor in weights.items() if name not in vae}
     return {facts.denoiser: denoiser, "vae": vae} if vae else {facts.denoiser: denoiser}
-
-
-def load_single_file(kind: Any, path: str, config: str, dtype: torch.dtype) -> Any:
-    """A model of the diffusers class ``kind`` from the file at ``path``, as `load_weights`."""
-    return load_weights(kind, load_single_file_checkpoint(path), config, None, dtype)
 
 
 def load_weights(
@@ -41,11 +33,12 @@ def load_weights(
         raise Unloadable(f"diffusers reads no {kind.__name__} from a single file: save it as a folder")
     described = kind.load_config(config, subfolder=part, local_files_only=True)
     with init_empty_weights():
-        wanted = set(kind.from_config(described).state_dict())
-    # Names of diffusers that are not exactly these are not converted either, so that errors name what is wrong.
+        model = kind.from_config(described)
+    wanted = set(model.state_dict())
+    # A few too many or too few of diffusers' own names are not converted either: errors name what is wrong.
     is_by_diffusers_names = weights.keys() <= wanted or wanted <= weights.keys()
-    if not is_by_diffusers_names or kind.__name__ in _LEFT_OUT:
-        weights = to_diffusers_names(kind, weights, described)
+    if not is_by_diffusers_names:
+        weights = to_diffusers_names(kind, weights, model.config)
     if unknown := weights.keys() - wanted:
         raise Unloadable(_names("holds", unknown, f"that its {kind.__name__} has no place for"))
     if lacking := wanted - weights.keys():
@@ -62,12 +55,7 @@ def to_diffusers_names(kind: Any, weights: dict[str, Tensor], config: Mapping[st
         raise Unloadable(f"it lacks the weight {error.args[0]!r}") from None
     # Conversions take what they know out of ``weights``, but for that of VAEs, which makes views of it.
     used = {tensor.data_ptr() for tensor in converted.values()} if kind is AutoencoderKL else set()
-    unused = _LEFT_OUT.get(kind.__name__, ())
-    left = [
-        name
-        for name, tensor in weights.items()
-        if not name.startswith(unused) and tensor.data_ptr() not in used
-    ]
+    left = [name for name, tensor in weights.items() if tensor.data_ptr() not in used]
     if converted is not weights and left:
         raise Unloadable(_names("holds", left, f"that a {kind.__name__} does not have"))
     return converted

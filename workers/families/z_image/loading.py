@@ -14,6 +14,7 @@ from workers.families.transformer.loading import TransformerFamily, read_denoise
 from workers.families.transformer.model import LoadedWeights
 from workers.families.z_image.base_layers import load_base_layers
 from workers.families.z_image.controlnet import ZImageControlNet
+from workers.families.z_image.controlnet_file import load_controlnet_file
 from workers.families.z_image.model import ZImageModel
 from workers.model_checks.weight_files import Unloadable
 
@@ -43,6 +44,10 @@ class ZImageFamily(TransformerFamily):
         # Makes its tables of positions: else the first threads that compute with it would, at the same time.
         model.rope_embedder(torch.zeros(1, 3, dtype=torch.int32, device=source.device))
         return ZImageControlNet(source.name, model, Z_IMAGE, base, sha256)
+
+    def load_controlnet_file(self, source: ControlNetSource) -> Any:
+        """See `TransformerFamily`."""
+        return load_controlnet_file(source.path, source.config, source.dtype)
 
     def _load_controlnet_model(self, source: ControlNetSource) -> Any:
         controlnet: Any = super()._load_controlnet_model(source)

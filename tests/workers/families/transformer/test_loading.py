@@ -21,11 +21,9 @@ from tests.tiny_transformers import (
     make_qwen_image_controlnet,
     make_sd3,
     make_z_image,
-    make_z_image_controlnet,
 )
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
-from workers.families.base_controlnet import ControlNet
 from workers.families.load_base_model import load_entry, load_entry_text_encoder, load_model
 from workers.families.load_controlnet import load_controlnet
 from workers.families.text_encoder_weights import TextEncoderWeights
@@ -341,35 +339,11 @@ def test_a_controlnet_in_a_single_file_is_refused_where_diffusers_converts_none(
     make_qwen_image_controlnet().save_pretrained(tmp_path / "n")
     file = shutil.copy(tmp_path / "n/diffusion_pytorch_model.safetensors", tmp_path / "n.safetensors")
 
-    def controlnet_refusal(config: str | None) -> str:
+    for config in (None, str(tmp_path / "n")):
         with pytest.raises(ModelFailed, match=r"ControlNet 'n' .* cannot be loaded") as refused:
             load_controlnet("n", str(file), "float32", "cpu", base=str(tmp_path / "m"), config=config)
-        return str(refused.value)
-
-    assert "its catalog key config must name a folder with its config.json" in controlnet_refusal(None)
-    why = "diffusers reads no QwenImageControlNetModel from a single file: save it as a folder"
-    assert why in controlnet_refusal(str(tmp_path / "n"))
-
-
-def test_z_images_controlnets_are_converted_from_single_files(tmp_path: Path) -> None:
-    # Given a file of 2.0 as its authors have it, with refiners that it does not use
-    make_z_image().save_pretrained(tmp_path / "m")
-    make_z_image_controlnet("2.0").save_pretrained(tmp_path / "n")
-    weights = load_file(tmp_path / "n/diffusion_pytorch_model.safetensors")
-    unused = {f"control_noise_refiner.0.{name}": torch.ones(2) for name in ("w1", "w2")}
-    save_file({**weights, **unused}, tmp_path / "n.safetensors")
-
-    def load_it(name: str, config: Path | None = None) -> ControlNet:
-        return load_controlnet(
-            "n",
-            str(tmp_path / name),
-            "float32",
-            "cpu",
-            base=str(tmp_path / "m"),
-            config=None if config is None else str(config),
-        )
-
-    assert load_it("n.safetensors", tmp_path / "n").sha256 == load_it("n").sha256
+        why = "diffusers reads no QwenImageControlNetModel from a single file: save it as a folder"
+        assert why in str(refused.value)
 
 
 def _edit(path: Path, **changes: Any) -> None:

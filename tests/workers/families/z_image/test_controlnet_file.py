@@ -1,0 +1,152 @@
+"""ControlNets of Z-Image in single files, as their authors publish them: weights alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import init_empty_weights
+from diffusers import ZImageControlNetModel
+from diffusers.loaders.single_file_utils import infer_diffusers_model_type
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from shared.catalog.catalog import read_catalog
+from shared.catalog.controlnet_files import derive_config
+from shared.catalog.model_families import ModelFamilies
+from shared.errors import ModelFailed
+from shared.families.z_image_controlnet_file import controlnet_config, noise_refiner
+from tests.tiny_transformers import ZImageControlNetKind, make_z_image, make_z_image_controlnet
+from workers.families.base_controlnet import ControlNet
+from workers.families.load_controlnet import load_controlnet
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+#: The configs with which diffusers and VideoX-Fun load what is published.
+PLACES = {"1.0": range(0, 30, 5), "2.0": range(0, 30, 2), "2.1": range(0, 30, 2), "lite": range(0, 30, 10)}
+
+
+def make(version: str) -> Any:
+    """A tiny ControlNet with as many control layers as those that are published."""
+    kind: ZImageControlNetKind = "2.1" if version == "lite" else version  # type: ignore[assignment]
+    return make_z_image_controlnet(kind, control_layers_places=list(PLACES[version]))
+
+
+@pytest.fixture(params=PLACES)
+def version(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A base model ``m``, and a ControlNet in a folder ``n`` and in a file."""
+    make_z_image().save_pretrained(tmp_path / "m")
+    make(request.param).save_pretrained(tmp_path / "n")
+    save_file(load_file(tmp_path / "n" / WEIGHTS), tmp_path / "n.safetensors")
+    return str(request.param)
+
+
+def load(folder: Path, name: str = "n.safetensors", config: str | None = None) -> ControlNet:
+    at = None if config is None else str(folder / config)
+    return load_controlnet("n", str(folder / name), "float32", "cpu", base=str(folder / "m"), config=at)
+
+
+def refusal(folder: Path, config: str | None = None) -> str:
+    with pytest.raises(ModelFailed, match=r"ControlNet 'n' .* cannot be loaded") as refused:
+        load(folder, config=config)
+    return str(refused.value)
+
+
+def with_refiners(weights: dict[str, Tensor], before_proj: float) -> dict[str, Tensor]:
+    """A file of 2.0 as its authors have it, with refiners that it does not use."""
+    name = "control_noise_refiner.0.before_proj.weight"
+    return {**weights, name: torch.full((2, 2), before_proj), name.replace("weight", "bias"): torch.ones(2)}
+
+
+def test_a_file_is_loaded_without_a_config(version: str, tmp_path: Path) -> None:
+    loaded, wanted = load(tmp_path), load(tmp_path, "n")
+    assert loaded.sha256 == wanted.sha256
+    config, own = loaded.model.config, wanted.model.config
+    unread = {"control_refiner_layers_places"} if version == "1.0" else set()
+    names = {name for name in own if not name.startswith("_")} - unread
+    assert {name: listed(config[name]) for name in names} == {name: listed(own[name]) for name in names}
+    assert load(tmp_path, config="n").sha256 == wanted.sha256
+
+
+def test_the_web_knows_what_a_file_is(version: str, tmp_path: Path) -> None:
+    (tmp_path / "catalog.toml").write_text(
+        'default_model = "m"\n[models.m]\nsource = "m"\n'
+        '[controlnets.n]\nsource = "n"\nmodel = "m"\n'
+        '[controlnets.file]\nsource = "n.safetensors"\nmodel = "m"\n'
+    )
+    known = ModelFamilies(tmp_path / "catalog.toml", read_catalog(tmp_path / "catalog.toml"))
+    assert known.controlnet("file") is not None
+    assert known.controlnet("file") == known.controlnet("n")
+
+
+def test_refiners_of_a_file_of_2_0_are_left_out_if_they_are_zero(tmp_path: Path) -> None:
+    make_z_image().save_pretrained(tmp_path / "m")
+    make("2.0").save_pretrained(tmp_path / "n")
+    weights = load_file(tmp_path / "n" / WEIGHTS)
+    save_file(with_refiners(weights, 0.0), tmp_path / "n.safetensors")
+    wanted = load(tmp_path, "n").sha256
+    assert load(tmp_path).sha256 == wanted
+    assert load(tmp_path, config="n").sha256 == wanted
+    # Then a file of 2.1 beside a config of 2.0 is refused: it would load without its refiners
+    save_file(with_refiners(weights, 1.0), tmp_path / "n.safetensors")
+    text = refusal(tmp_path, config="n")
+    assert "its weights are of version 2.1, add_control_noise_refiner 'control_noise_refiner'" in text
+    assert "its config says 'control_layers'" in text
+
+
+def test_a_config_that_says_no_version_is_refused_as_such(tmp_path: Path) -> None:
+    make_z_image().save_pretrained(tmp_path / "m")
+    make("2.1").save_pretrained(tmp_path / "n")
+    (tmp_path / "n" / WEIGHTS).rename(tmp_path / "n.safetensors")
+    config = json.loads((tmp_path / "n/config.json").read_text())
+    del config["add_control_noise_refiner"]
+    (tmp_path / "n/config.json").write_text(json.dumps(config))
+    assert "version 2.1" in (text := refusal(tmp_path, config="n"))
+    assert "its config says None" in text
+
+
+def test_layers_that_the_authors_spread_in_no_such_way_need_a_config(tmp_path: Path) -> None:
+    make_z_image().save_pretrained(tmp_path / "m")
+    make_z_image_controlnet("2.1", control_layers_places=[0, 2, 3, 5]).save_pretrained(tmp_path / "n")
+    (tmp_path / "n" / WEIGHTS).rename(tmp_path / "n.safetensors")
+    assert derive_config(tmp_path / "n.safetensors") is None
+    assert "its catalog key config must name a folder" in refusal(tmp_path)
+    assert load(tmp_path, config="n").model.config.control_layers_places == [0, 2, 3, 5]
+
+
+@pytest.mark.parametrize("before_proj", [None, 0.0, 1.0])
+@pytest.mark.parametrize("layers", [6, 15])
+def test_versions_are_told_apart_as_diffusers_does(layers: int, before_proj: float | None) -> None:
+    names = ["control_all_x_embedder.2-1.weight", "control_noise_refiner.0.adaLN_modulation.0.weight"]
+    names += [f"control_layers.{i}.adaLN_modulation.0.weight" for i in range(layers)]
+    weights = dict.fromkeys(names, torch.ones(1))
+    if before_proj is not None and layers == 15:
+        weights = with_refiners(weights, before_proj)
+    theirs = infer_diffusers_model_type(weights).removeprefix("z-image-turbo-controlnet")
+    own = noise_refiner(weights, before_proj_is_zero=before_proj == 0.0)
+    assert {None: "", "control_layers": "-2.0", "control_noise_refiner": "-2.1"}[own] == theirs
+
+
+def test_the_config_at_full_size_is_that_of_the_published_files() -> None:
+    wanted = {
+        "control_layers_places": [*range(0, 30, 2)],
+        "control_refiner_layers_places": [0, 1],
+        "control_in_dim": 33,
+        "add_control_noise_refiner": "control_noise_refiner",
+    }
+    with init_empty_weights():
+        model = ZImageControlNetModel(**wanted)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    config = controlnet_config(shapes)
+    assert config is not None
+    described = {**config, "add_control_noise_refiner": "control_noise_refiner"}
+    with init_empty_weights():
+        derived = ZImageControlNetModel.from_config(described).config
+    names = {name for name in model.config if not name.startswith("_")}
+    assert {name: listed(derived[name]) for name in names} == {
+        name: listed(model.config[name]) for name in names
+    }
+
+
+def listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
