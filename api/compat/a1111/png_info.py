@@ -12,6 +12,7 @@ from flask import Blueprint, Response, request
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from api.compat.a1111.generation.family_fields import facts_of
 from api.compat.a1111.generation.info import PARAMETERS
 from api.compat.a1111.generation.infotext import infotext
 from api.json_response import json_response
@@ -51,17 +52,17 @@ def add_png_info_route(api: Blueprint, services: Services) -> None:
     def png_info() -> Response:
         require_json_object()
         text = PngInfoRequest.model_validate(request.get_json()).image
-        max_px = services.settings.max_control_px
-        return json_response(work_on_images(lambda: _read(text, max_px), services))
+        return json_response(work_on_images(lambda: _read(text, services), services))
 
 
-def _read(text: str, max_px: int) -> PngInfoResponse:
+def _read(text: str, services: Services) -> PngInfoResponse:
+    max_px = services.settings.max_control_px
     data = decode_base64(text, "image")
     with image_errors("image", max_px), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         check_header(image, max_px, "image")
         image.load()  # a PNG may have text behind its pixels
         texts = {str(name): text for name, text in image.info.items() if isinstance(text, str)}
-    info = texts.pop(PARAMETERS, "") or _info_of_receipt(texts)
+    info = texts.pop(PARAMETERS, "") or _info_of_receipt(texts, services)
     return PngInfoResponse(info=info, items=texts, parameters=parse_parameters(info))
 
 
@@ -101,10 +102,11 @@ def _unquoted(value: str) -> str:
         return value
 
 
-def _info_of_receipt(texts: dict[str, str]) -> str:
+def _info_of_receipt(texts: dict[str, str], services: Services) -> str:
     """The text of an image that this fleet generated for another API; empty for any other."""
     try:
         receipt = Receipt.model_validate_json(texts["receipt"])
-        return infotext(receipt, receipt.spec.image_seeds[int(texts.get("index", "0"))])
+        seed = receipt.spec.image_seeds[int(texts.get("index", "0"))]
+        return infotext(receipt, seed, facts_of(receipt.spec.model, services))
     except (KeyError, ValueError, IndexError, ValidationError):
         return ""

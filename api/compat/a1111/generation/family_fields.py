@@ -1,17 +1,25 @@
 """What the fields of a call mean for a model that is no UNet; Forge's API has such models, and these names.
 
 Its ``cfg_scale`` guides by an unconditional branch, as ``true_cfg_scale`` does here, and
-``distilled_cfg_scale`` is the scale that a model was taught to follow. Where no pipeline has such a branch,
-as in jobs of Flux from an image with ControlNets, ``cfg_scale``, which all clients send, is left out with a
-warning. Source: lllyasviel/stable-diffusion-webui-forge, ``modules/processing.py``.
+``distilled_cfg_scale`` is the scale that a model was taught to follow. Z-Image's pipeline counts its
+``guidance_scale`` from 0, where Forge's ``cfg_scale`` of the same guidance counts from 1. Where no pipeline
+has such a branch, as in jobs of Flux from an image with ControlNets, ``cfg_scale``, which all clients send,
+is left out with a warning. Source: lllyasviel/stable-diffusion-webui-forge, ``modules/processing.py``.
 """
 
 from typing import Any
 
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
+from api.services import Services
 from api.submission.prompts.lora_tags import take_out_tags
 from shared.families.base import FamilyFacts, Mode
+from shared.jobs.spec import JobSpec
 from shared.prompts.errors import errors_of
+
+
+def facts_of(model: str, services: Services) -> FamilyFacts | None:
+    """The family of the model of a job that was submitted; None: it is not known, or has left the catalog."""
+    return services.families.facts(model) if model in services.catalog.models else None
 
 
 def prompt_fields(fields: Txt2ImgFields, facts: FamilyFacts | None) -> dict[str, Any]:
@@ -38,13 +46,20 @@ def guidance_fields(
     if facts is None or not facts.refuses_unread_prompts:
         return {"guidance_scale": fields.cfg_scale, "negative_prompt": negative}
     if facts.guidance_begins_above is not None:
-        scale = default_scale if fields.cfg_scale is None else fields.cfg_scale
-        is_guided = scale > facts.guidance_begins_above
-        return {"guidance_scale": fields.cfg_scale, "negative_prompt": negative if is_guided else None}
+        own = None if fields.cfg_scale is None else max(fields.cfg_scale - _offset(facts), 0.0)
+        is_guided = (default_scale if own is None else own) > facts.guidance_begins_above
+        return {"guidance_scale": own, "negative_prompt": negative if is_guided else None}
     scale = facts.true_cfg_scale if fields.cfg_scale is None else fields.cfg_scale
     takes_scale = _takes_scale(fields, facts, has_controlnets=has_controlnets)
     guided = {"true_cfg_scale": fields.cfg_scale, "negative_prompt": fields.negative_prompt}
     return {"guidance_scale": fields.distilled_cfg_scale, **(guided if takes_scale and scale > 1 else {})}
+
+
+def cfg_scale_of(spec: JobSpec, facts: FamilyFacts | None) -> float:
+    """The ``cfg_scale`` of a job, from which `guidance_fields` makes its scale; ``facts`` may be unknown."""
+    if spec.true_cfg_scale is not None:
+        return spec.true_cfg_scale
+    return spec.guidance_scale + _offset(facts)
 
 
 def guidance_warnings(
@@ -58,6 +73,12 @@ def guidance_warnings(
     left_out = "cfg_scale and negative_prompt are" if fields.negative_prompt else "cfg_scale is"
     with_controlnets = " with ControlNets" if has_controlnets else ""
     return [f"{left_out} ignored: {facts.label} has no unconditional branch in this mode{with_controlnets}"]
+
+
+def _offset(facts: FamilyFacts | None) -> float:
+    """What ``cfg_scale`` is above ``guidance_scale``: 1 where guidance begins above 0."""
+    begins = None if facts is None else facts.guidance_begins_above
+    return 0.0 if begins is None else 1.0 - begins
 
 
 def _takes_scale(fields: Txt2ImgFields, facts: FamilyFacts, *, has_controlnets: bool) -> bool:

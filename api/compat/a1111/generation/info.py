@@ -12,12 +12,12 @@ from PIL import Image
 from pydantic import BaseModel
 
 from api.compat.a1111.generation.accepted_call import AcceptedCall
+from api.compat.a1111.generation.family_fields import cfg_scale_of, facts_of
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
 from api.compat.a1111.generation.images.init_image import SizeLimits, as_is, read_init_image
 from api.compat.a1111.generation.images.masks import MaskedImage
 from api.compat.a1111.generation.images.png_text import text_chunk, with_chunk
 from api.compat.a1111.generation.images.preview import current_image
-from api.compat.a1111.generation.images.resizing import Size
 from api.compat.a1111.generation.infotext import generation_params, infotext, model_hash, prompt_of
 from api.compat.a1111.generation.sizes import size_of
 from api.compat.a1111.samplers import find_sampler
@@ -47,7 +47,8 @@ def generation_response(job: Job, call: AcceptedCall, services: Services) -> Res
     """
     fields, warnings = call.fields, [*call.warnings, *job.warnings]
     receipt = job.receipt  # of a job that was interrupted there is none
-    texts = [] if receipt is None else [infotext(receipt, seed) for seed in receipt.spec.image_seeds]
+    facts = facts_of(job.spec.model, services)
+    texts = [] if receipt is None else [infotext(receipt, seed, facts) for seed in receipt.spec.image_seeds]
     files: list[ImageFile] = []
     if job.status == "cancelled":
         image = current_image(job, services)
@@ -55,8 +56,7 @@ def generation_response(job: Job, call: AcceptedCall, services: Services) -> Res
         warnings.append("the call was interrupted: its image is a preview")
     elif fields.send_images:
         files = _files(job, call.masked, texts, services)
-    size = size_of(job.spec.width, job.spec.height, job.spec.model, services) or (0, 0)
-    info = json.dumps(_info(job, fields, texts, warnings, size))
+    info = json.dumps(_info(job, fields, texts, warnings, services))
     return image_json(
         files, lambda images: GenerationResponse(images=images, parameters=call.echo, info=info)
     )
@@ -105,11 +105,12 @@ def _restored(data: bytes, masked: MaskedImage, spec: JobSpec) -> bytes:
 
 
 def _info(
-    job: Job, fields: Txt2ImgFields, texts: Sequence[str], warnings: list[str], size: Size
+    job: Job, fields: Txt2ImgFields, texts: Sequence[str], warnings: list[str], services: Services
 ) -> dict[str, Any]:
     """All fields that A1111's clients read; the last two are ours."""
     receipt = job.receipt
     spec = job.spec if receipt is None else receipt.spec
+    size = size_of(job.spec.width, job.spec.height, job.spec.model, services) or (0, 0)
     seeds = spec.image_seeds if receipt else spec.image_seeds[:1]
     count, prompt, negative = len(seeds), prompt_of(spec), spec.negative_prompt or ""
     return {
@@ -125,7 +126,7 @@ def _info(
         "width": spec.width or size[0],
         "height": spec.height or size[1],
         "sampler_name": find_sampler(spec.scheduler)[0],
-        "cfg_scale": spec.guidance_scale if spec.true_cfg_scale is None else spec.true_cfg_scale,
+        "cfg_scale": cfg_scale_of(spec, facts_of(spec.model, services)),
         "steps": spec.num_inference_steps,
         "batch_size": fields.batch_size,
         "restore_faces": False,

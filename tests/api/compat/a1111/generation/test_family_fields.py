@@ -4,14 +4,23 @@ from typing import Any
 
 import pytest
 
-from api.compat.a1111.generation.family_fields import guidance_fields, guidance_warnings, prompt_fields
+from api.compat.a1111.generation.family_fields import (
+    cfg_scale_of,
+    guidance_fields,
+    guidance_warnings,
+    prompt_fields,
+)
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
+from api.compat.a1111.generation.infotext import infotext, number
 from shared.errors import InvalidRequest
 from shared.families.base import FamilyFacts
 from shared.families.flux import FLUX
 from shared.families.qwen_image import QWEN_IMAGE
+from shared.families.sd3 import SD3
 from shared.families.unet import SD1
 from shared.families.z_image import Z_IMAGE
+from tests.api.services import receipt_of
+from tests.workers.unet.specs import spec
 
 
 def guided(facts: FamilyFacts | None, **fields: Any) -> dict[str, Any]:
@@ -32,7 +41,10 @@ def guided(facts: FamilyFacts | None, **fields: Any) -> dict[str, Any]:
         (FLUX, {"negative_prompt": "red"}, {}),
         (FLUX, {"cfg_scale": 2}, {"true_cfg_scale": 2, "negative_prompt": ""}),
         (QWEN_IMAGE, {"negative_prompt": "red"}, {"negative_prompt": "red"}),
+        (SD3, {"cfg_scale": 4.5, "negative_prompt": "r"}, {"guidance_scale": 4.5, "negative_prompt": "r"}),
         (Z_IMAGE, {"cfg_scale": 0, "negative_prompt": "red"}, {"guidance_scale": 0}),
+        (Z_IMAGE, {"cfg_scale": 1, "negative_prompt": "red"}, {"guidance_scale": 0}),  # as for Turbo
+        (Z_IMAGE, {"cfg_scale": 4, "negative_prompt": "r"}, {"guidance_scale": 3, "negative_prompt": "r"}),
         (Z_IMAGE, {"negative_prompt": "red"}, {"negative_prompt": "red"}),
     ],
 )
@@ -40,6 +52,14 @@ def test_scales_mean_what_forge_means_by_them(
     facts: FamilyFacts | None, fields: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     assert guided(facts, **fields) == expected
+
+
+@pytest.mark.parametrize("cfg_scale", [1.5, 4.0])
+@pytest.mark.parametrize("facts", [SD1, SD3, FLUX, Z_IMAGE], ids=lambda facts: facts.name)
+def test_the_scale_of_a_job_is_told_as_it_was_sent(facts: FamilyFacts, cfg_scale: float) -> None:
+    job = spec(**guided(facts, cfg_scale=cfg_scale))
+    assert cfg_scale_of(job, facts) == cfg_scale
+    assert f" CFG scale: {number(cfg_scale)}, " in infotext(receipt_of(job), job.seed, facts)
 
 
 def test_the_scale_that_clients_send_is_left_out_where_the_pipeline_has_no_second_forward() -> None:
