@@ -1,9 +1,9 @@
 """Fields of a job that only some model families take."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, Strict
+from pydantic import BeforeValidator, Field, Strict
 
 from shared.message_base import MAX_SIDE_PX, Finite, Fraction, GuidanceScale, Prompt, StrictMessage
 
@@ -14,6 +14,10 @@ UNET_FIELDS = ("guess_mode", "clip_skip", "guidance_rescale", "long_prompt")
 _Px = Annotated[int, Field(ge=0, le=MAX_SIDE_PX)]
 #: (height, width) in pixels, as diffusers counts them. JSON has lists, not tuples.
 Size = Annotated[tuple[_Px, _Px], Strict(False)]
+
+
+def _as_number(value: Any) -> Any:
+    return float(value) if isinstance(value, bool) else value
 
 
 class FamilyOptions(StrictMessage):
@@ -49,9 +53,10 @@ class FamilyOptions(StrictMessage):
     mu: Annotated[Finite, Field(ge=-10, le=10)] | None = Field(
         None, description="of schedulers that shift dynamically, in place of the one by the image's size"
     )
-    cfg_normalization: Annotated[Finite, Field(ge=0, le=100)] = Field(
+    cfg_normalization: Annotated[Finite, BeforeValidator(_as_number), Field(ge=0, le=100)] = Field(
         0.0,
-        description="how many times the conditional prediction's norm the guided one may have; 0: any",
+        description="how many times the conditional prediction's norm the guided one may have; 0: any; false"
+        " and true, as diffusers has it, are 0 and 1",
     )
     cfg_truncation: Fraction = Field(
         1.0, description="share of the way from noise to image after which there is no guidance"

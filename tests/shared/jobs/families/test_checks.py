@@ -1,6 +1,7 @@
 """What a job may ask of each family; the rules are those of diffusers' pipelines."""
 
 import inspect
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,6 +98,16 @@ def test_a_field_is_taken_or_refused_by_name(facts: FamilyFacts, field: str) -> 
         refused = refusal(facts, **given)
         assert refused.field == field
         assert f"{field}; model 'm' is {facts.label}" in str(refused)
+
+
+@pytest.mark.parametrize(("given", "number"), [(False, 0.0), (True, 1.0), (1, 1.0), (0.5, 0.5)])
+def test_a_normalization_may_be_a_boolean_as_diffusers_has_it(given: Any, number: float) -> None:
+    options = JobOptions.model_validate({"prompt": "a cat", "cfg_normalization": given})
+    assert (options.cfg_normalization, type(options.cfg_normalization)) == (number, float)
+    text = json.dumps({"prompt": "a cat", "cfg_normalization": given})
+    assert JobOptions.model_validate_json(text) == options
+    with pytest.raises(ValueError, match="valid number"):
+        JobOptions.model_validate({"prompt": "a cat", "shift": True})
 
 
 #: Fields that a pipeline has under the same name.
