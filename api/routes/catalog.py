@@ -67,6 +67,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 **_family(services.families.facts(name)),
                 schedulers=_schedulers(services, name),
                 size_multiple=services.families.size_multiple(name),
+                max_side_px=_max_side_px(services, name),
                 step_limits=_limits(_schedulers(services, name), services.families.scheduler_config(name)),
                 controlnets=catalog.controlnets_of(name),
                 **_workers("unet", workers, name),
@@ -133,7 +134,13 @@ def _family(facts: FamilyFacts | None) -> dict[str, Any]:
         "sums_controlnets": facts is None or facts.sums_controlnets,
         "true_cfg_scale": facts.true_cfg_scale if facts and "true_cfg_scale" in facts.fields else None,
         "max_sequence_length": tokens and tokens.default,
+        "max_sequence_length_limit": tokens and tokens.limit,
     }
+
+
+def _max_side_px(services: Services, model: str) -> int:
+    limit = services.settings.max_side_px
+    return min(limit, services.families.largest_side(model) or limit)
 
 
 def _listed_modes(modes: frozenset[Mode] | None) -> list[Mode] | None:
@@ -148,6 +155,7 @@ def _traits(traits: ControlNetTraits | None) -> dict[str, Any]:
     return {
         "layout": None if traits is None else traits.layout,
         "control_modes": None if traits is None else traits.control_types,
+        "max_side_px": None if traits is None else traits.max_side_px,
     }
 
 

@@ -45,8 +45,14 @@ class ModelResponse(BaseModel):
         description="whether a job may have different ControlNets; false: all of them have one name"
     )
     size_multiple: int = Field(description="width and height must be divisible by it")
+    max_side_px: int = Field(
+        description="no side may be longer: as the fleet's settings allow and the model has positions for"
+    )
     true_cfg_scale: float | None = Field(description="of jobs that do not say it; null: it has no such field")
     max_sequence_length: int | None = Field(description="the same")
+    max_sequence_length_limit: int | None = Field(
+        description="the largest that a job may say; null: it has no such field"
+    )
     schedulers: list[str]
     step_limits: dict[str, StepLimitsResponse] = Field(
         description="by scheduler, where this model's scheduler config is stricter than `schedulers`"
@@ -101,6 +107,9 @@ class ControlNetCatalogResponse(BaseModel):
     control_modes: int | None = Field(
         description="of a union of ControlNets: `control_mode` is below it; 0: it is none, and takes no"
         " `control_mode`; null: not known until it is loaded"
+    )
+    max_side_px: int | None = Field(
+        description="the most that it has positions for; null: no limit, or not known until it is loaded"
     )
     modes: list[Mode] | None = Field(
         description="what jobs begin from that it guides: of one that was trained to inpaint, an image and a"

@@ -14,6 +14,7 @@ from api.submission.source import Source
 from api.submission.unread_fields import warn_of_unread
 from api.submission.validate import ValidRequest
 from shared.jobs.families.controlnet_masks import check_inpainted_images
+from shared.jobs.families.controlnet_sides import check_controlnet_sides
 from shared.jobs.options import ControlNetOptions, fields_of
 from shared.jobs.spec import ControlNetSpec, JobSpec
 
@@ -52,7 +53,10 @@ def resolve(valid: ValidRequest, source: Source, services: Services, tenant: str
         known["split_steps"] = receipt.spec.split_steps
     controlnets = _read_controlnets(request, source, reader, known.get("image"))
     spec = draft.model_copy(update={**known, "controlnets": controlnets, "loras": loras})
-    check_inpainted_images(spec, [services.families.controlnet(one.name) for one in controlnets])
+    traits = [services.families.controlnet(one.name) for one in controlnets]
+    check_inpainted_images(spec, traits)
+    own = services.families.usual_size(draft.model) or (0, 0)
+    check_controlnet_sides(spec, traits, (spec.width or own[0], spec.height or own[1]))
     unread = [] if receipt else warn_of_unread(request, services, draft.model)
     return ResolvedJob(spec, reader.pngs, [*reader.warnings, *unread])
 

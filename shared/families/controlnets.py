@@ -31,6 +31,8 @@ class ControlNetTraits(NamedTuple):
     #: How the residuals spread over the base model's blocks, for people; only those of one are summed right.
     layout: str = ""
     mask: MaskUse = "none"
+    #: The most pixels of a side that it has positions for. None: there is no limit.
+    max_side_px: int | None = None
 
 
 class ControlPlan(NamedTuple):

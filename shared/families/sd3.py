@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.families.base import Config, Mode, ModelDefaults, TextTokens
-from shared.families.controlnets import ControlPlan, MaskUse, ModelSignature
+from shared.families.controlnets import ControlNetTraits, ControlPlan, MaskUse, ModelSignature
 from shared.families.transformer import TransformerFacts, all_residuals, count_in, square_size_px
 
 #: Blocks that a config without a number has.
@@ -50,6 +50,12 @@ class SD3Facts(TransformerFacts):
         residuals = f"{count_in(config, 'num_layers', _LAYERS)} residuals"
         texts = "no text" if config.get("joint_attention_dim", 4096) is None else "texts"
         return f"{residuals} of {texts}" + (", nor pooled texts" if zeroes_pooled(config) else "")
+
+    def controlnet_traits(self, config: Config) -> ControlNetTraits:
+        """See `FamilyFacts`; one without positions of its own has those of its base model."""
+        tokens = count_in(config, "pos_embed_max_size", 96)
+        most = None if self.keeps_base_layer(config) else tokens * self.size_multiple
+        return super().controlnet_traits(config)._replace(max_side_px=most)
 
     def mask_use(self, config: Config) -> MaskUse:
         """See `TransformerFacts`."""

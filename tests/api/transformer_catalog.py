@@ -31,6 +31,7 @@ CONTROLNETS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qwen-other": ("qwen", "QwenImageControlNetModel", {"num_layers": 5}),
     "qwen-for-flux": ("flux", "QwenImageControlNetModel", {"num_layers": 5}),
     "sd3-net": ("sd3", "SD3ControlNetModel", {"num_attention_heads": 24}),
+    "sd3-small": ("sd3", "SD3ControlNetModel", {"num_attention_heads": 24, "pos_embed_max_size": 48}),
     "qwen-mask": ("qwen", "QwenImageControlNetModel", {"num_layers": 6, "extra_condition_channels": 4}),
     "sd3-mask": ("sd3", "SD3ControlNetModel", {"num_attention_heads": 24, "extra_conditioning_channels": 1}),
     "z-net": ("z", "ZImageControlNetModel", {"control_layers_places": [0, 5], "control_in_dim": 16}),

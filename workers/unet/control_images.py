@@ -11,6 +11,7 @@ from shared.catalog.preprocessors import NONE
 from shared.control_images.control_map import control_map_of
 from shared.families.base import Config, FamilyFacts
 from shared.jobs.families.controlnet_masks import check_inpainted_images, check_masks
+from shared.jobs.families.controlnet_sides import check_controlnet_sides
 from shared.jobs.spec import ControlNetSpec, JobSpec
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
@@ -47,7 +48,7 @@ def read_control_images(context: AttemptContext) -> list[ControlImage]:
             pixels.append(model.read_control_image(image, size))
         names.append(name)
     configs = [context.worker.controlnet_configs.config(one.name, model) for one in spec.controlnets]
-    _check_masks(spec, model.facts, configs)
+    _check_traits(spec, model.facts, configs, size)
     if model.gives_mask_to_controlnets(spec):
         source = read_input_images(images, model, spec, tenant=tenant)
         assert source is not None, "the job has an image"
@@ -59,11 +60,14 @@ def read_control_images(context: AttemptContext) -> list[ControlImage]:
     return [ControlImage(name, control.cpu()) for name, control in zip(names, controls, strict=True)]
 
 
-def _check_masks(spec: JobSpec, facts: FamilyFacts, configs: Sequence[Config]) -> None:
+def _check_traits(
+    spec: JobSpec, facts: FamilyFacts, configs: Sequence[Config], size: tuple[int, int]
+) -> None:
     """Raise `InvalidRequest` for what the web could not know of a ControlNet on the hub."""
     traits = [facts.controlnet_traits(config) for config in configs]
     check_masks(spec.controlnets, traits, facts, has_mask=spec.mask_image is not None)
     check_inpainted_images(spec, traits)
+    check_controlnet_sides(spec, traits, size)
 
 
 def _read(controlnet: ControlNetSpec, images: Bucket, tenant: str) -> tuple[str, bytes]:

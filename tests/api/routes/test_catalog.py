@@ -30,6 +30,7 @@ def test_a_model_is_listed_with_its_defaults_and_workers(client: FlaskClient, se
     assert model["controlnet_fields"] == dict.fromkeys(model["modes"], model["fields"])
     assert (model["max_controlnets"], model["sums_controlnets"]) == (8, True)
     assert (model["true_cfg_scale"], model["max_sequence_length"]) == (None, None)
+    assert (model["max_side_px"], model["max_sequence_length_limit"]) == (services.settings.max_side_px, None)
     assert model["controlnets"] == ["edge", "colour"]
     assert model["workers"] == ["unet-1", "unet-2"]
     assert model["loaded"] == ["unet-1"]
@@ -60,6 +61,7 @@ def test_a_controlnet_is_listed_with_its_models_and_workers(client: FlaskClient,
             "models": ["emoji-sd"],
             "layout": "",
             "control_modes": 0,
+            "max_side_px": None,
             "modes": ["text", "image", "mask"],
             "workers": ["net-1"],
             "loaded": ["net-1"],
@@ -71,6 +73,7 @@ def test_a_controlnet_is_listed_with_its_models_and_workers(client: FlaskClient,
             "models": ["emoji-sd"],
             "layout": "",
             "control_modes": 0,
+            "max_side_px": None,
             "modes": ["text", "image", "mask"],
             "workers": [],
             "loaded": [],
@@ -126,6 +129,13 @@ def test_what_jobs_with_controlnets_are_refused_by_is_listed(services: Services,
     assert controlnets["flux-6-0"]["layout"] == "6/0 residuals"
     assert controlnets["flux-6-0"]["control_modes"] == 0
     assert controlnets["flux-union"]["control_modes"] == 10
+    assert {name: controlnets[name]["max_side_px"] for name in ("flux-union", "sd3-net", "sd3-small")} == {
+        "flux-union": None, "sd3-net": 96 * 16, "sd3-small": 48 * 16,
+    }  # fmt: skip
+    assert {name: (one["max_side_px"], one["max_sequence_length_limit"]) for name, one in models.items()} == {
+        "flux": (2048, 512), "schnell": (2048, 512), "sd3": (96 * 16, 512), "qwen": (2048, 1024),
+        "z": (2048, 1024),
+    }  # fmt: skip
 
 
 def test_of_a_controlnet_on_the_hub_nothing_is_known(services: Services) -> None:

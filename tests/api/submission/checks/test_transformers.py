@@ -71,6 +71,8 @@ MASKED = {**IMAGE, "mask_image": IMAGE["image"]}
         (["z-mask"], {"model": "z", **MASKED, "strength": 0.8}, "strength", ["strength is 1"]),
         ([], {"model": "sd3", "width": 1024, "height": 1552}, "height", ["1552", "the limit is 1536"]),
         ([], {"model": "sd3", "image": LARGE}, "image", ["1552 x 64", "1536"]),
+        (["sd3-small"], {"model": "sd3", "width": 512, "height": 784}, "height", ["'sd3-small'", "768"]),
+        (["sd3-small"], {"model": "sd3"}, "width", ["1024", "at most 768"]),
         ([], {"width": 1000}, "width", ["multiple of 16"]),
         ([], {"clip_skip": 1}, "clip_skip", ["take clip_skip", "model 'flux' is Flux.1"]),
         (["flux-5-10"], {"guess_mode": True}, "guess_mode", ["SDXL and Stable Diffusion 1 or 2 take"]),

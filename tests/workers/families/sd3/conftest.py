@@ -27,6 +27,7 @@ def world(
         "other": ("base", make_sd3_controlnet("medium", seed=2)),
         "deep": ("base", make_sd3_controlnet("medium", layers=5)),
         "pooled": ("base", make_sd3_controlnet("medium", force_zeros_for_pooled_projection=False)),
+        "small": ("base", make_sd3_controlnet("medium", pos_embed_max_size=2)),
         "inpaint": ("base", make_sd3_controlnet("inpaint")),
         "inpaint-other": (
             "base",

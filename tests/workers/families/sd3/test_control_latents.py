@@ -27,14 +27,15 @@ def test_a_controlnet_is_shown_image_and_mask_as_in_diffusers(world: Transformer
 
 
 def test_what_the_web_could_not_know_is_refused_by_the_worker(world: TransformerWorld) -> None:
-    wanted = world.inpainting("inpaint")
+    wanted, from_text = world.inpainting("inpaint"), dict.fromkeys(("image", "mask_image", "strength"))
     for changes, why in (
         ({"controlnets": [world.control("medium")]}, "'medium' was not trained to inpaint"),
         (
             {"controlnets": [world.control("inpaint")]},
             "'inpaint' inpaints the job's image: leave its own out",
         ),
-        ({"image": None, "mask_image": None, "strength": None}, "'inpaint' was trained to inpaint: it needs"),
+        (from_text, "'inpaint' was trained to inpaint: it needs"),
+        (from_text | {"controlnets": [world.control("small")]}, "width is .*'small' takes at most 32"),
         ({"strength": 0.5}, "generates all of what a mask marks: strength is 1"),
     ):
         with pytest.raises(SwiftError, match=why):
