@@ -17,6 +17,7 @@ class LoraWeights:
     sha256: str
     parts: Mapping[str, Mapping[str, WeightDelta]]
     embeddings: tuple[str, ...] = ()  # names of those in the file, which are not applied
+    left_out: tuple[str, ...] = ()  # modules that the file changes and none is read of, as it names them
     arena: Arena | None = None  # the memory of all its tensors; None: they lie anywhere
 
     @cached_property

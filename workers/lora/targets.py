@@ -23,6 +23,10 @@ class LoraTarget(NamedTuple):
     rows: FileRows | None = None
 
 
+#: In place of a target: a module in the file of which nothing is read, as in diffusers.
+LEFT_OUT = LoraTarget("", "")
+
+
 class LoraTargets(Protocol):
     """Finds modules by the names that trainers give them."""
 
@@ -35,5 +39,6 @@ class LoraTargets(Protocol):
 
         ``groups``: by the stem, a module's name in the file, the keys of its tensors by their roles
         (`workers.lora.formats.key_mapping.group_keys`). A stem may have several targets;
-        None: it says again what other stems of the file say, and is left out. Raises `InvalidLora`.
+        None: it says again what other stems of the file say, and is left out. `LEFT_OUT`: it says what no
+        module is for, and the job is told if that is not zero. Raises `InvalidLora`.
         """

@@ -188,11 +188,15 @@ class JobLoras:
 
     def warnings(self) -> list[str]:
         """What the LoRAs' files hold that is not applied."""
-        return [
-            f"LoRA {name!r}: the embeddings in its file ({', '.join(weights.embeddings)}) are not applied"
-            for name, weights in self._weights.items()
-            if weights.embeddings
-        ]
+        warnings = []
+        for name, weights in self._weights.items():
+            if weights.embeddings:
+                embeddings = f"the embeddings in its file ({', '.join(weights.embeddings)})"
+                warnings.append(f"LoRA {name!r}: {embeddings} are not applied")
+            if weights.left_out:
+                modules = f"{len(weights.left_out)} modules in its file, such as {weights.left_out[0]},"
+                warnings.append(f"LoRA {name!r}: {modules} are not applied, as in diffusers")
+        return warnings
 
     def close(self) -> None:
         """Release the LoRAs, and add the spans of their loads to the timeline."""

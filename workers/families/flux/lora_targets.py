@@ -16,6 +16,14 @@ _TEXT_ENCODERS = {
     "text_encoders.clip_l.transformer.": "text_encoder",
     "text_encoders.t5xxl.transformer.": "text_encoder_2",
 }
+#: CLIP's projection, which Flux's has not: programs train it that load all of CLIP.
+_ABSENT = frozenset(
+    {
+        "lora_te_text_projection",
+        "lora_te1_text_projection",
+        "text_encoders.clip_l.transformer.text_projection",
+    }
+)
 _HEADS = {
     "img_in": "x_embedder",
     "txt_in": "context_embedder",
@@ -64,7 +72,9 @@ _SINGLE: Layers = {
 
 def flux_lora_targets(parts: Mapping[str, nn.Module]) -> TransformerLoraTargets:
     """Of a model with these ``parts``."""
-    return TransformerLoraTargets(parts, _original_modules, _TEXT_ENCODERS)
+    return TransformerLoraTargets(
+        parts, _original_modules, _TEXT_ENCODERS, _ABSENT, prefers_diffusers_prefix=True
+    )
 
 
 def _original_modules(transformer: Any) -> Iterator[OriginalModule]:

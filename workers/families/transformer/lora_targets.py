@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from torch import nn
 
-from workers.lora.targets import FileRows, LoraTarget
+from workers.lora.targets import LEFT_OUT, FileRows, LoraTarget
 
 #: What may stand before the name of a transformer's module: diffusers', ComfyUI's and ai-toolkit's, kohya's,
 #: OneTrainer's, and the one that LyCORIS itself writes. Without any it is a name all the same.
+_DIFFUSERS = "transformer."
 _TRANSFORMER = (
-    "transformer.",
+    _DIFFUSERS,
     "diffusion_model.",
     "model.diffusion_model.",
     "lora_unet_",
@@ -57,9 +58,21 @@ class TransformerLoraTargets:
     original_modules: OriginalModules
     #: The parts of text encoders by what stands before their modules' names, but for the part itself.
     text_encoders: Mapping[str, str] = field(default_factory=dict)
+    #: Modules that files have and text encoders lack, as such files name them: they are left out.
+    absent: frozenset[str] = frozenset()
+    #: Whether of a file in kohya's words that names modules twice, as diffusers does and otherwise, only what
+    #: has diffusers' prefix is read.
+    prefers_diffusers_prefix: bool = False
 
     def find(self, groups: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, LoraTarget | None]]:
         """See `LoraTargets`."""
+        found = list(self._find(groups))
+        if self.prefers_diffusers_prefix and _is_kohyas(groups) and _names_twice(found):
+            found = [one for one in found if one[0].startswith(_DIFFUSERS)]
+            found += [(stem, LEFT_OUT) for stem in groups if not stem.startswith(_DIFFUSERS)]
+        yield from found
+
+    def _find(self, groups: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, LoraTarget]]:
         prefixes = dict.fromkeys(_TRANSFORMER, "transformer") | {f"{part}.": part for part in self.parts}
         prefixes |= {prefix: part for prefix, part in self.text_encoders.items() if part in self.parts}
         names = {part: self._names(part) for part in self.parts}
@@ -67,6 +80,8 @@ class TransformerLoraTargets:
             name = stem.removeprefix(_PEFT)
             prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
             part = prefixes.get(prefix, "transformer")
+            if name in self.absent:
+                yield stem, LEFT_OUT
             for target in names[part].get(name.removeprefix(prefix), ()):
                 yield stem, target
 
@@ -80,6 +95,18 @@ class TransformerLoraTargets:
         for name in modules:
             dotted |= dict.fromkeys(_spellings(part, name), (LoraTarget(part, name),))
         return {name.replace(".", "_"): targets for name, targets in dotted.items()} | dotted
+
+
+def _is_kohyas(groups: Mapping[str, Mapping[str, str]]) -> bool:
+    return any(key.endswith(".lora_down.weight") for keys in groups.values() for key in keys.values())
+
+
+def _names_twice(found: Iterable[tuple[str, LoraTarget]]) -> bool:
+    """Whether modules are named with diffusers' prefix and again with another."""
+    names: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
+    for stem, target in found:
+        names[stem.startswith(_DIFFUSERS)].add((target.part, target.name))
+    return not names[True].isdisjoint(names[False])
 
 
 def stack(theirs: str, ours: str, layers: Layers) -> Iterator[OriginalModule]:

@@ -17,7 +17,7 @@ from workers.lora.formats.key_mapping import group_keys
 from workers.lora.formats.parse_errors import parse_errors_as_invalid
 from workers.lora.formats.tensor_file import hash_file, open_tensors, refuse_non_finite
 from workers.lora.lora_weights import LoraWeights
-from workers.lora.targets import LoraTarget, LoraTargets
+from workers.lora.targets import LEFT_OUT, LoraTarget, LoraTargets
 from workers.lora.weight_delta import WeightDelta, matrix_shape
 
 #: Roles of tensors that are added to a bias.
@@ -44,7 +44,7 @@ def read_lora(
     with the bytes that the LoRA will take, before it takes them. ``allocate`` returns so many bytes of
     memory from which a device copies; None: each tensor has memory of its own, which the allocator has at
     hand again when another LoRA is gone. Raises `InvalidLora` unless every tensor in the file can be used,
-    but for embeddings.
+    but for embeddings, and for modules that `LoraTargets.find` leaves out.
     """
     sha256 = sha256 or hash_file(path, check)
     with parse_errors_as_invalid():
@@ -52,7 +52,8 @@ def read_lora(
         info = inspect_lora(header.tensors, header.metadata)
         _, stored = split_embeddings(header.tensors)
         groups = _group(stored)
-        matches = list(_match_modules(groups, targets, check))
+        found = list(targets.find(groups))
+        matches = list(_match_modules(groups, found, targets.parts, check))
         reserve(sum(tensor.size_bytes for tensor in stored.values()))
         with open_tensors(path) as (tensor, metadata):
             tensors = {key: tensor(key) for key in stored}  # views of the file
@@ -66,7 +67,9 @@ def read_lora(
                     own = _rows_of(target, keys, read)
                     parts[target.part] |= _deltas(target, module, keys, own, configs[target.part])
             # Copies: a tensor of the file is a view of the file, which may be evicted after this.
-            weights = LoraWeights(sha256, parts, info.embeddings)
+            unread = [stem for stem, target in found if target is LEFT_OUT]
+            left_out = tuple(stem for stem in unread if _is_change(groups[stem], tensors))
+            weights = LoraWeights(sha256, parts, info.embeddings, left_out)
             return weights.copy() if allocate is None else weights.pack(allocate)
 
 
@@ -83,13 +86,18 @@ def _group(keys: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def _match_modules(
-    groups: Mapping[str, Mapping[str, str]], targets: LoraTargets, check: Callable[[], None]
+    groups: Mapping[str, Mapping[str, str]],
+    targets: Iterable[tuple[str, LoraTarget | None]],
+    models: Mapping[str, nn.Module],
+    check: Callable[[], None],
 ) -> Iterable[tuple[LoraTarget, nn.Module, Mapping[str, str]]]:
     """For each group its targets and their modules; each must be there, and no two the same."""
     found: dict[str, list[tuple[LoraTarget, nn.Module] | None]] = defaultdict(list)
-    for stem, target in targets.find(groups):
+    for stem, target in targets:
         check()
-        found[stem] += [] if target is None else [_find(targets.parts.get(target.part), target)]
+        places = found[stem]
+        if target is not None and target is not LEFT_OUT:
+            places.append(_find(models.get(target.part), target))
     refuse_keys(
         "match no module of this model",
         _keys(roles for stem, roles in groups.items() if None in found.get(stem, [None])),
@@ -116,6 +124,11 @@ def _find(model: nn.Module | None, target: LoraTarget) -> tuple[LoraTarget, nn.M
         if module is not None and isinstance(getattr(module, "weight", None), nn.Parameter):
             return target._replace(name=spelling), module
     return None
+
+
+def _is_change(keys: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a group changes anything: a product with a factor of zeros does not."""
+    return all(bool(tensors[key].float().any()) for key in keys.values())
 
 
 def _rows_of(target: LoraTarget, keys: Mapping[str, str], read: Mapping[str, Tensor]) -> dict[str, Tensor]:

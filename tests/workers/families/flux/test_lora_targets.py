@@ -23,6 +23,8 @@ from workers.lora.patch import Patcher
 
 PARTS = ("transformer", "text_encoder", "text_encoder_2")
 CLIP = "encoder.layers.0.self_attn", "encoder.layers.1.mlp"
+#: Of a CLIP that has it: Flux's has not.
+PROJECTION = {"text_projection": (16, 16)}
 #: Of original names, what diffusers converts for a Flux of any width and then loads: the width of a single
 #: block's fused layer it takes for given, and what is outside of blocks it converts and then leaves out.
 ANY_WIDTH = ("double_blocks", "modulation.lin", "linear2")
@@ -96,6 +98,17 @@ FORMS: dict[str, Callable[[Any], dict[str, Tensor]]] = {
     "ComfyUI": lambda pipe: (
         down_up(originals(pipe, *ANY_WIDTH), "diffusion_model.", alpha=".alpha")
         | down_up(clip(pipe), "text_encoders.clip_l.transformer.", alpha=".alpha")
+    ),
+    "ComfyUI with CLIP's projection": lambda pipe: (
+        down_up(originals(pipe, *ANY_WIDTH), "diffusion_model.", alpha=".alpha")
+        | down_up(clip(pipe) | PROJECTION, "text_encoders.clip_l.transformer.", alpha=".alpha")
+    ),
+    "kohya with CLIP's projection": lambda pipe: (
+        kohya(originals(pipe, "double_blocks"), "lora_unet_") | kohya(clip(pipe) | PROJECTION, "lora_te1_")
+    ),
+    "kohya's words, under two prefixes": lambda pipe: (
+        down_up(linears(pipe.transformer, "attn.to_"), "transformer.")
+        | kohya(originals(pipe, "double_blocks"), "lora_unet_")
     ),
     "OneTrainer": lambda pipe: (
         kohya(linears(pipe.transformer, "attn.to", "attn.add", "embedder"), "lora_transformer_")
@@ -262,10 +275,31 @@ def test_the_factor_that_modules_share_takes_memory_once(pipe: Any, tmp_path: Pa
         assert lora.nbytes == size_bytes
 
 
+@pytest.mark.parametrize("factor", [0.0, 1.0])
+def test_what_diffusers_leaves_out_is_named_unless_it_is_zero(
+    pipe: Any, tmp_path: Path, factor: float
+) -> None:
+    stem = "text_encoders.clip_l.transformer.text_projection"
+    tensors = FORMS["ComfyUI with CLIP's projection"](pipe)
+    tensors[f"{stem}.lora_up.weight"] *= factor
+    path = pipelines.write(tmp_path / "lora.safetensors", tensors)
+    lora = read_lora(path, flux_lora_targets(pipelines.parts_of(pipe, PARTS)))
+    assert lora.copy().left_out == ((stem,) if factor else ())
+
+
+def test_all_but_diffusers_prefix_is_named_of_a_file_with_two(pipe: Any, tmp_path: Path) -> None:
+    tensors = FORMS["kohya's words, under two prefixes"](pipe)
+    path = pipelines.write(tmp_path / "lora.safetensors", tensors)
+    lora = read_lora(path, flux_lora_targets(pipelines.parts_of(pipe, PARTS)))
+    assert set(lora.left_out) == {key.partition(".")[0] for key in tensors if key.startswith("lora_unet_")}
+    assert lora.parts.keys() == {"transformer"}
+
+
 def rejected(pipe: Any) -> dict[str, tuple[dict[str, Tensor], str]]:
     """Files that are refused, and a part of the error."""
     qkv = "lora_unet_double_blocks_0_img_attn_qkv"
     fused = kohya({"double_blocks.0.img_attn.qkv": (96, 32)}, "lora_unet_")
+    fused_peft = peft({"double_blocks.0.img_attn.qkv": (96, 32)}, "diffusion_model.")
     split = peft({"transformer_blocks.0.attn.to_q": (32, 32)}, "transformer.")
     head = {"double_blocks.0.img_attn.proj": (32, 32)}
     return {
@@ -276,7 +310,7 @@ def rejected(pipe: Any) -> dict[str, tuple[dict[str, Tensor], str]]:
         "SD3's": (peft({"transformer_blocks.0.attn2.to_q": (32, 32)}, "transformer."), "match no module"),
         "a block too many": (peft({"double_blocks.19.img_attn.proj": (32, 32)}, ""), "match no module.*19"),
         "CLIP's projection": (peft({"text_projection": (16, 16)}, "text_encoder."), "match no module"),
-        "both fused and split": (fused | split, "all name transformer.*to_q.lora_A"),
+        "both fused and split": (fused_peft | split, "all name transformer.*to_q.lora_A"),
         "of another height": (
             kohya({"double_blocks.0.img_attn.qkv": (97, 32)}, "lora_unet_"),
             f"{qkv}.*96 rows",
