@@ -93,9 +93,16 @@ def split(fleet: Client) -> SplitJob:
         followers.wait_until_ready()
         job_id = fleet.submit(**WANTED, latent_parallelism="on")
         killed = followers.kill_in_turn(job_id)
-        return SplitJob(fleet.wait(job_id), killed)
+        split = SplitJob(fleet.wait(job_id), killed)
     finally:
         followers.stop()
+    # Both have computed steps of the job, one after the other was killed. Here, not in a test: if one has
+    # not, as the machine was busy, a second try is of another job.
+    helpers = [span["worker"] for span in split.job["timeline"] if span["name"] == "uncond branch"]
+    in_order = list(dict.fromkeys(name.split("@")[0] for name in helpers))
+    assert split.killed[:1] == in_order[:1], split.job["error"]
+    assert sorted(in_order) == sorted(NAMES)
+    return split
 
 
 def test_a_killed_follower_costs_only_time_and_another_worker_takes_its_place(
@@ -103,11 +110,7 @@ def test_a_killed_follower_costs_only_time_and_another_worker_takes_its_place(
 ) -> None:
     job = split.job
     assert job["status"] == "succeeded", job["error"]
-    # Both have computed steps of the job, one after the other was killed
-    helpers = [span["worker"].split("@")[0] for span in job["timeline"] if span["name"] == "uncond branch"]
-    in_order = list(dict.fromkeys(helpers))
-    assert split.killed[:1] == in_order[:1]
-    assert sorted(in_order) == sorted(NAMES)
+    assert split.killed
     steps = job["receipt"]["spec"]["split_steps"]
     assert steps == sorted(steps)
     assert 0 < len(steps) <= STEPS

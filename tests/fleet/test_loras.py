@@ -9,38 +9,42 @@ from safetensors.torch import save
 from tests.fleet.conftest import Client, control_image
 from tests.infra.local.waiting import eventually
 from tests.tiny_models import EMOJI
+from tests.unique_names import unique
 
 TWEMOJI = EMOJI / "loras" / "twemoji.safetensors"
 LOOKUPS = 'swift_lora_lookups_total{process="unet1'
 
 
 def test_a_file_put_with_plain_boto3_shows_up_and_works(fleet: Client) -> None:
-    assert fleet.get("/v1/loras/fresh").status_code == 404
-    fleet.put_lora("fresh", TWEMOJI.read_bytes())
-    shown = fleet.get("/v1/loras/fresh").json()
-    assert (shown["name"], shown["size_bytes"], shown["rank"]) == ("fresh", TWEMOJI.stat().st_size, 8)
-    assert "fresh" in [lora["name"] for lora in fleet.get("/v1/loras").json()["loras"]]
-    job = fleet.generate(loras=[{"name": "fresh"}])
+    name = unique("fresh")
+    assert fleet.get(f"/v1/loras/{name}").status_code == 404
+    fleet.put_lora(name, TWEMOJI.read_bytes())
+    shown = fleet.get(f"/v1/loras/{name}").json()
+    assert (shown["name"], shown["size_bytes"], shown["rank"]) == (name, TWEMOJI.stat().st_size, 8)
+    assert name in [lora["name"] for lora in fleet.get("/v1/loras").json()["loras"]]
+    job = fleet.generate(loras=[{"name": name}])
     assert not np.array_equal(fleet.pixels(job), fleet.pixels(fleet.generate()))
 
 
 def test_a_cold_lora_takes_effect_within_its_bound(fleet: Client) -> None:
-    fleet.put_lora("cold", TWEMOJI.read_bytes() + b"")
+    name = unique("cold")
+    fleet.put_lora(name, TWEMOJI.read_bytes())
     bound = {"mode": "bounded", "max_async_steps": 2}
-    job = fleet.generate(loras=[{"name": "cold"}], lora_loading=bound, num_inference_steps=10)
+    job = fleet.generate(loras=[{"name": name}], lora_loading=bound, num_inference_steps=10)
     [used] = job["receipt"]["loras"]
     assert used["step"] <= 2
     names = [span["name"] for span in job["timeline"]]
-    assert "patch cold" in names
-    assert "lora cold parse" in names
+    assert f"patch {name}" in names
+    assert f"lora {name} parse" in names
 
 
 def test_timeline_and_metrics_tell_where_a_lora_was_found(fleet: Client) -> None:
-    fleet.put_lora("found", TWEMOJI.read_bytes())
+    name = unique("found")
+    fleet.put_lora(name, TWEMOJI.read_bytes())
     for tier in ("s3", "memory"):
-        job = fleet.generate(loras=[{"name": "found"}], lora_loading={"mode": "exact"})
+        job = fleet.generate(loras=[{"name": name}], lora_loading={"mode": "exact"})
         names = {span["name"] for span in job["timeline"]}
-        assert f"lora found from {tier}" in names
+        assert f"lora {name} from {tier}" in names
     # A worker tells its numbers every two seconds.
     told = eventually(lambda: numbers if LOOKUPS in (numbers := fleet.get("/metrics").text) else "")
     for metric in ("lora_fetched_bytes_total", 'lora_cache_bytes{process="unet1'):

@@ -25,19 +25,28 @@ def control(fleet: Client) -> Redis:
 
 
 @pytest.fixture(scope="module")
-def second(fleet: Client) -> Iterator["subprocess.Popen[bytes]"]:
-    """Another UNet worker of the same fleet."""
+def started() -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """The processes that `second` has started."""
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def second(fleet: Client, started: list["subprocess.Popen[bytes]"]) -> "subprocess.Popen[bytes]":
+    """Another UNet worker of the same fleet, started anew if a test has killed it."""
+    if not started or started[-1].poll() is not None:
+        started.append(start_second(fleet))
+    return started[-1]
+
+
+def start_second(fleet: Client) -> "subprocess.Popen[bytes]":
     options = ["worker", "-n", "unet2@%h", "--pool=threads", "--concurrency=1", "--without-mingle"]
     command = [sys.executable, "-m", "celery", "-A", "workers.unet.app", *options]
     env = inherit({"OMP_NUM_THREADS": "1", **fleet.stack.env})
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def wait_until_free(control: Redis, count: int) -> list[str]:
@@ -65,9 +74,12 @@ def test_a_job_reserved_for_a_worker_that_is_killed_runs_on_another(
     names = wait_until_free(control, 2)
     [name] = [name for name in names if name.startswith("unet2@")]
     second.send_signal(signal.SIGSTOP)
-    jobs = [fleet.submit(seed=seed) for seed in range(2)]
-    # When it is killed, while the message is in its queue or already received
-    second.kill()
+    try:
+        jobs = [fleet.submit(seed=seed) for seed in range(2)]
+    finally:
+        # When it is killed, while the message is in its queue or already received
+        second.kill()
+        second.wait()
     # Then the other one runs both
     ended = [fleet.wait(job) for job in jobs]
     assert [job["status"] for job in ended] == ["succeeded"] * 2
