@@ -14,6 +14,7 @@ from api.auth.bounded_verifier import BoundedVerifier
 from api.auth.caller_options import CallerOptions
 from api.auth.lookups import Lookups
 from api.auth.rate_limits import RateLimits
+from api.auth.tenant_cache import TenantCache
 from api.auth.verifier import KeyVerifier
 from api.dispatch import Dispatcher
 from api.estimates import CACHE_S, Estimator
@@ -74,6 +75,11 @@ class Services:
         return TenantStore(self.control)
 
     @cached_property
+    def tenant_cache(self) -> TenantCache:
+        """The same, as it was a few seconds ago: for what every request asks."""
+        return TenantCache(self.tenants, self.settings.auth_cache_s)
+
+    @cached_property
     def api_keys(self) -> KeyStore:
         """What is stored of API keys."""
         return KeyStore(self.control)
@@ -93,7 +99,7 @@ class Services:
     @cached_property
     def rate_limits(self) -> RateLimits:
         """Counts the requests of tenants."""
-        return RateLimits(self.settings, self.control, self.tenants)
+        return RateLimits(self.settings, self.control, self.tenant_cache)
 
     @cached_property
     def caller_options(self) -> CallerOptions:

@@ -2,26 +2,20 @@
 
 import math
 import time
-from threading import Lock
 from typing import TYPE_CHECKING
 
-from cachetools import TTLCache
 from limits import RateLimitItemPerSecond
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from api.auth.tenant_cache import TenantCache
 from shared import keys
 from shared.errors import NotFound, TooManyRequests
 from shared.settings import Settings
-from shared.tenants.store import TenantStore
 
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Tenants whose limit is kept in memory.
-KEPT = 10_000
-#: No limit of a tenant; ``None`` is one that has none.
-UNKNOWN = 0
 #: Name of the limit in ``RateLimit`` headers.
 POLICY = "requests"
 
@@ -29,14 +23,12 @@ POLICY = "requests"
 class RateLimits:
     """A sliding window of a second; a tenant without a limit costs no call of Redis."""
 
-    def __init__(self, settings: Settings, control: "Redis", tenants: TenantStore) -> None:
+    def __init__(self, settings: Settings, control: "Redis", tenants: TenantCache) -> None:
         storage = RedisStorage(
             settings.redis_url, connection_pool=control.connection_pool, key_prefix=keys.RATE_LIMITS
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._tenants = tenants
-        self._lock = Lock()
-        self._limits: TTLCache[str, int | None] = TTLCache(KEPT, settings.auth_cache_s)
 
     def count(self, tenant: str) -> None:
         """Count a request of ``tenant``; raises `TooManyRequests`."""
@@ -55,14 +47,7 @@ class RateLimits:
             )
 
     def _limit_of(self, tenant: str) -> int | None:
-        with self._lock:
-            known = self._limits.get(tenant, UNKNOWN)
-        if known != UNKNOWN:
-            return known
         try:
-            limit = self._tenants.get(tenant).limits.requests_per_s
+            return self._tenants.get(tenant).limits.requests_per_s
         except NotFound:
-            limit = None  # deleted this moment: its keys are gone, too
-        with self._lock:
-            self._limits[tenant] = limit
-        return limit
+            return None  # deleted this moment: its keys are gone, too

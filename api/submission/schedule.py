@@ -36,6 +36,6 @@ def schedule(source: Source, estimate: Estimate) -> JobScheduling:
 
 
 def _check_priority(priority: Priority, services: Services, tenant: str) -> None:
-    allowed = PRIORITIES if tenant == LOCAL else services.tenants.get(tenant).priorities
+    allowed = PRIORITIES if tenant == LOCAL else services.tenant_cache.get(tenant).priorities
     if priority not in allowed:
         raise InvalidRequest(f"{priority!r} is not allowed to you: {', '.join(allowed)}", field="priority")
