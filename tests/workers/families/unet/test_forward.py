@@ -1,3 +1,4 @@
+import functools
 from typing import Any
 
 import pytest
@@ -13,6 +14,13 @@ from workers.families.unet.projection_cache import cache_projections
 from workers.families.unet.stages import UNetStages, UpBlock
 
 SIZES = [(16, 16), (12, 20), (11, 13)]  # the last two are not divisible by what the UNet halves
+
+
+@functools.cache
+def models_of(layout: str) -> tuple[Any, Any]:
+    """A UNet and its ControlNet; nobody changes them."""
+    unet = make_unet(layout)
+    return unet, make_controlnet(unet)
 
 
 class Given:
@@ -63,7 +71,7 @@ def whole(unet: Any, x: Tensor, t: Tensor, conditioning: UNetConditioning, **res
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_staged_forward_is_diffusers_forward_bit_by_bit(layout: str, size: tuple[int, int]) -> None:
-    unet = make_unet(layout)
+    unet, _ = models_of(layout)
     x, t, conditioning = inputs(unet, size)
     with torch.inference_mode():
         assert torch.equal(predict(unet, x, t, conditioning, None), whole(unet, x, t, conditioning))
@@ -72,8 +80,7 @@ def test_a_staged_forward_is_diffusers_forward_bit_by_bit(layout: str, size: tup
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_residuals_are_added_as_diffusers_forward_adds_them(layout: str, size: tuple[int, int]) -> None:
-    unet: Any = make_unet(layout)
-    controlnet = make_controlnet(unet)
+    unet, controlnet = models_of(layout)
     x, t, conditioning = inputs(unet, size)
     image = torch.rand(1, 3, 4 * size[0], 4 * size[1], generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():

@@ -1,5 +1,6 @@
 """Files of kohya, LyCORIS, ComfyUI and OneTrainer train the modules that they name, in any spelling."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,12 @@ def test_the_upsampler_of_a_block_without_attention_comes_second(write: Callable
         read_lora(write(wrong), UNetLoraTargets({"unet": unet}))
 
 
+@functools.cache
+def pipeline_of(layout: str) -> Any:
+    """A pipeline whose weights nobody changes, or puts back."""
+    return make_pipeline(layout)
+
+
 def factors(stem: str, weight: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """A LoRA of one module, and the weight that it makes."""
     a, b = torch.randn(2, weight.shape[1]), torch.randn(len(weight), 2)
@@ -130,7 +137,7 @@ TEXT_NAMES = [
 def test_a_file_that_trains_a_text_encoder_alone_is_applied_to_it(
     write: Callable[..., Path], layout: str, part: str, prefix: str, dot: str
 ) -> None:
-    pipe = make_pipeline(layout)
+    pipe = pipeline_of(layout)
     models = {name: getattr(pipe, name) for name in ("unet", "text_encoder", part)}
     place = next(name for name, _ in models[part].named_modules() if name.endswith(TEXT_MODULE))
     weight = models[part].get_parameter(f"{place}.weight")
@@ -138,12 +145,15 @@ def test_a_file_that_trains_a_text_encoder_alone_is_applied_to_it(
     tensors, expected = factors(prefix + TEXT_MODULE.replace(".", dot), weight.detach().clone())
     lora = read_lora(write(tensors), UNetLoraTargets(models))
     assert {part: list(changes) for part, changes in lora.parts.items()} == {part: [f"{place}.weight"]}
-    Patcher(models).apply([(lora, 1.0)])
-    assert torch.allclose(models[part].get_parameter(f"{place}.weight"), expected, atol=1e-5)
+    patcher = Patcher(models)
+    patcher.apply([(lora, 1.0)])
+    patched = models[part].get_parameter(f"{place}.weight").detach().clone()
+    patcher.restore()
+    assert torch.allclose(patched, expected, atol=1e-5)
 
 
 def test_comfyuis_extracted_differences_reach_norms_biases_and_embeddings(write: Callable[..., Path]) -> None:
-    pipe = make_pipeline("sd1")
+    pipe = pipeline_of("sd1")
     models = {"unet": pipe.unet, "text_encoder": pipe.text_encoder}
     token = next(n for n, m in pipe.text_encoder.named_modules() if n.endswith("token_embedding"))
     places = {
@@ -164,13 +174,14 @@ def test_comfyuis_extracted_differences_reach_norms_biases_and_embeddings(write:
         expected[part, name] = weight + 0.5 * tensors[key]
     patcher = Patcher(models)
     patcher.apply([(read_lora(write(tensors), UNetLoraTargets(models)), 0.5)])
-    for (part, name), weight in expected.items():
-        assert torch.allclose(models[part].get_parameter(name), weight, atol=1e-6), name
+    patched = {place: models[place[0]].get_parameter(place[1]).detach().clone() for place in expected}
     patcher.restore()
+    for place, weight in expected.items():
+        assert torch.allclose(patched[place], weight, atol=1e-6), place
 
 
 def test_the_embeddings_of_onetrainers_bundle_are_left_out_and_named(write: Callable[..., Path]) -> None:
-    pipe = make_pipeline("sd1")
+    pipe = pipeline_of("sd1")
     weight = pipe.unet.mid_block.attentions[0].proj_in.weight
     stem = "lora_unet_mid_block_attentions_0_proj_in"
     tensors, _ = factors(stem, weight.detach().flatten(1))
@@ -202,7 +213,7 @@ def test_the_embeddings_of_onetrainers_bundle_are_left_out_and_named(write: Call
     ],
 )
 def test_what_is_no_sum_with_a_weight_is_refused_by_name(write: Callable[..., Path], key: str) -> None:
-    pipe = make_pipeline("sd1")
+    pipe = pipeline_of("sd1")
     stem = "lora_unet_mid_block_attentions_0_proj_in"
     tensors, _ = factors(stem, pipe.unet.mid_block.attentions[0].proj_in.weight.detach().flatten(1))
     with pytest.raises(InvalidLora) as refused:
