@@ -12,7 +12,7 @@ from tests.api.tenants import add_tenant
 from tests.browser import Screenshot
 from tests.console.jobs import add_job, begin, failed, finished, succeed
 
-Check = Callable[[Page], None]
+Check = Callable[..., None]
 
 
 #: Notes the text of each row in which anything changes but what a clock moves.
@@ -161,7 +161,7 @@ def test_earlier_jobs_are_found_by_status_and_in_pages(
     page.get_by_label("Status").select_option("all")
     expect(page.get_by_text("200 jobs, and older ones")).to_be_visible()
     assert prompts(page)[:3] == ["a success", "a failure", "job 204"]
-    assert_accessible(page)
+    assert_accessible(page, but="tbody tr:nth-child(n + 9)")
     page.get_by_role("button", name="Show older jobs").click()
     expect(page.get_by_text("207 jobs", exact=True)).to_be_visible()
     assert prompts(page)[-1] == "job 0"
