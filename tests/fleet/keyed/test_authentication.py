@@ -3,7 +3,7 @@
 import hashlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from infra.local.stack import OUTPUT, Stack
 from tests.fleet.conftest import ANSWER_S, Client
 from tests.infra.local.waiting import eventually
 from tests.tiny_models import EMOJI
+from tests.unique_names import unique
 
 LORAS = {"north": EMOJI / "loras" / "twemoji.safetensors", "south": EMOJI / "loras" / "outline.safetensors"}
 #: A tenant with a LoRA, which is deleted before the first job of the others.
@@ -25,6 +26,13 @@ GONE = "west"
 
 #: A worker sweeps every thirty seconds; the machine may be busy.
 SWEPT_S = 180.0
+
+
+class Tenant(NamedTuple):
+    """A tenant and a client with a key of its own."""
+
+    id: str
+    client: RestClient
 
 
 @pytest.fixture(scope="module")
@@ -38,26 +46,28 @@ def admin(stack: Stack) -> RestClient:
 
 
 @pytest.fixture(scope="module")
-def tenants(stack: Stack, admin: RestClient) -> dict[str, RestClient]:
+def tenants(stack: Stack, admin: RestClient) -> dict[str, Tenant]:
     """Two tenants, each with a LoRA of its own by the same name: one over REST, one with an S3 client.
 
     A third one, `GONE`, has been deleted: its LoRA goes while the others' jobs run.
     """
-    clients = {}
+    tenants = {}
     for name in (GONE, *LORAS):
-        admin.call("POST", "/v1/tenants", {"id": name})
-        made = admin.call("POST", f"/v1/tenants/{name}/keys", {"scopes": ["jobs", "loras"]})
+        tenant = unique(name)
+        admin.call("POST", "/v1/tenants", {"id": tenant})
+        made = admin.call("POST", f"/v1/tenants/{tenant}/keys", {"scopes": ["jobs", "loras"]})
         body = LORAS.get(name, LORAS["north"]).read_bytes()
         if name == "south":
-            key, bucket = f"tenants/{name}/style.safetensors", stack.env["SWIFT_LORA_BUCKET"]
+            key, bucket = f"tenants/{tenant}/style.safetensors", stack.env["SWIFT_LORA_BUCKET"]
             make_s3_client(stack.env).put_object(Bucket=bucket, Key=key, Body=body)
         else:
             put_lora(stack, made["key"], "style", body)
-        clients[name] = RestClient(stack.api_url, made["key"])
-    clients[GONE].submit({"prompt": "a red apple", "num_inference_steps": 1, "loras": [{"name": "style"}]})
-    assert keys_in(stack, f"tenants/{GONE}/")
-    admin.call("DELETE", f"/v1/tenants/{GONE}")
-    return clients
+        tenants[name] = Tenant(tenant, RestClient(stack.api_url, made["key"]))
+    gone = tenants[GONE]
+    gone.client.submit({"prompt": "a red apple", "num_inference_steps": 1, "loras": [{"name": "style"}]})
+    assert keys_in(stack, f"tenants/{gone.id}/")
+    admin.call("DELETE", f"/v1/tenants/{gone.id}")
+    return tenants
 
 
 def put_lora(stack: Stack, key: str, name: str, body: bytes) -> None:
@@ -124,8 +134,9 @@ def test_a_key_works_from_the_submission_to_the_image_until_it_is_revoked(
     stack: Stack, admin: RestClient
 ) -> None:
     # Given a key of a tenant, for jobs alone
-    admin.call("POST", "/v1/tenants", {"id": "acme"})
-    made = admin.call("POST", "/v1/tenants/acme/keys", {"scopes": ["jobs"]})
+    tenant = unique("acme")
+    admin.call("POST", "/v1/tenants", {"id": tenant})
+    made = admin.call("POST", f"/v1/tenants/{tenant}/keys", {"scopes": ["jobs"]})
     client = RestClient(stack.api_url, made["key"])
     # Then it generates, follows and fetches
     steps: list[int] = []
@@ -135,37 +146,39 @@ def test_a_key_works_from_the_submission_to_the_image_until_it_is_revoked(
     with pytest.raises(ApiError, match="lacks scope fleet"):
         client.read("/v1/fleet")
     # And ends when it is revoked
-    admin.call("DELETE", f"/v1/tenants/acme/keys/{made['id']}")
+    admin.call("DELETE", f"/v1/tenants/{tenant}/keys/{made['id']}")
     eventually(lambda: is_revoked(client))  # as long as the API may not know
     acts = admin.read("/v1/audit")["acts"]
     assert [act["operation"] for act in acts[:3]] == ["revoke_key", "create_key", "create_tenant"]
 
 
 def test_a_tenants_own_lora_is_patched_and_not_that_of_another_by_the_same_name(
-    stack: Stack, admin: RestClient, tenants: dict[str, RestClient]
+    stack: Stack, admin: RestClient, tenants: dict[str, Tenant]
 ) -> None:
     # Given the same files as public LoRAs by names of their own
     expected = {}
     for name, path in LORAS.items():
-        put_lora(stack, stack.api_key or "", f"public-{name}", path.read_bytes())
-        expected[name] = generate(admin, f"public-{name}")
+        public = unique(name)
+        put_lora(stack, stack.api_key or "", public, path.read_bytes())
+        expected[name] = generate(admin, public)
     assert not np.array_equal(expected["north"][0], expected["south"][0])
     # When both tenants name theirs, in turns, on one worker
     for name in (*LORAS, *LORAS):
-        pixels, sha256 = generate(tenants[name], "style")
+        pixels, sha256 = generate(tenants[name].client, "style")
         # Then each gets its own
         assert sha256 == expected[name][1] == hashlib.sha256(LORAS[name].read_bytes()).hexdigest()
         assert np.array_equal(pixels, expected[name][0])
 
 
-def test_a_tenant_with_one_job_waits_for_no_flood_of_another(tenants: dict[str, RestClient]) -> None:
+def test_a_tenant_with_one_job_waits_for_no_flood_of_another(tenants: dict[str, Tenant]) -> None:
     # Given many jobs of one tenant, on a fleet of one UNet worker, and then one of another tenant
     many = {"prompt": "a red apple", "num_inference_steps": 12, "latent_parallelism": "off"}
-    flood = [tenants["north"].submit(many) for _ in range(6)]
-    one = tenants["south"].submit(many)
+    north, south = tenants["north"].client, tenants["south"].client
+    flood = [north.submit(many) for _ in range(6)]
+    one = south.submit(many)
     # Then that one begins after the job that runs and the one in the queue, and all end
-    ended = [ended_job(tenants["north"], job["id"]) for job in flood]
-    served = ended_job(tenants["south"], one["id"])
+    ended = [ended_job(north, job["id"]) for job in flood]
+    served = ended_job(south, one["id"])
     assert {job["status"] for job in (*ended, served)} == {"succeeded"}
     began_before = [job for job in ended if served["created_at"] < job["started_at"] < served["started_at"]]
     assert len(began_before) <= 2
@@ -180,8 +193,9 @@ def ended_job(client: RestClient, job_id: str) -> dict[str, Any]:
 
 
 def test_what_a_deleted_tenant_has_left_is_deleted_and_that_of_another_stays(
-    stack: Stack, tenants: dict[str, RestClient]
+    stack: Stack, tenants: dict[str, Tenant]
 ) -> None:
-    eventually(lambda: not keys_in(stack, f"tenants/{GONE}/"), timeout_s=SWEPT_S)
-    assert keys_in(stack, "tenants/south/") == ["tenants/south/style.safetensors"]
-    assert [job["id"] for job in tenants["south"].read("/v1/jobs")["jobs"]]
+    gone, south = tenants[GONE], tenants["south"]
+    eventually(lambda: not keys_in(stack, f"tenants/{gone.id}/"), timeout_s=SWEPT_S)
+    assert keys_in(stack, f"tenants/{south.id}/") == [f"tenants/{south.id}/style.safetensors"]
+    assert [job["id"] for job in south.client.read("/v1/jobs")["jobs"]]
