@@ -29,6 +29,8 @@ from tests.tiny_models import EMOJI, make_controlnet, make_pipeline, make_union
 ENDED = ("succeeded", "failed", "cancelled")
 ANSWER_S = 30.0
 JOB_S = 120.0
+#: A fleet takes half a minute to start, and more where other processes take the processors.
+READY_S = 240.0
 
 CATALOG = """
 default_model = "emoji-sd"
@@ -191,7 +193,7 @@ def running_client(home: Path, **changes: object) -> Iterator[Client]:
         "heartbeat_s": 0.5,
         "checkpoint_every_s": 0.05,
     }
-    with running_stack(Settings.model_validate({**settings, **changes})) as stack:
+    with running_stack(Settings.model_validate({**settings, **changes}), ready_s=READY_S) as stack:
         yield Client(stack)
 
 
