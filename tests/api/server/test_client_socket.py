@@ -13,7 +13,7 @@ from api.server.client_socket import ClientSocket, MinTransferRate
 #: Short enough for a test; every wait below ends because of what is tested.
 WAIT_S = 0.5
 #: Of clients that are fast enough: longer than a busy machine lets a process wait.
-PATIENT_S = 2.0
+LONG_WAIT_S = 2.0
 
 
 @contextmanager
@@ -53,11 +53,11 @@ def test_a_client_that_sends_fast_enough_may_take_as_long_as_it_needs(pair: tupl
     def send() -> None:
         for _ in range(25):  # more than is asked for, for longer than one wait
             theirs.send(bytes(600))
-            gevent.sleep(PATIENT_S / 20)
+            gevent.sleep(LONG_WAIT_S / 20)
         theirs.shutdown(socket.SHUT_WR)
 
     gevent.spawn(send)
-    with ours.receiving(MinTransferRate(PATIENT_S, 1000)):
+    with ours.receiving(MinTransferRate(LONG_WAIT_S, 1000)):
         assert sum(map(len, iter(lambda: ours.recv(1024), b""))) == 15_000
 
 

@@ -38,8 +38,8 @@ def make_backend(
 def payload(seed: int, size_bytes: int) -> Tensor:
     """Bytes that no two seeds share."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(0, 256, (min(size_bytes, PERIOD_BYTES),), dtype=torch.uint8, generator=generator)
-    return drawn.repeat(-(-size_bytes // PERIOD_BYTES))[:size_bytes]
+    block = torch.randint(0, 256, (min(size_bytes, PERIOD_BYTES),), dtype=torch.uint8, generator=generator)
+    return block.repeat(-(-size_bytes // PERIOD_BYTES))[:size_bytes]
 
 
 def put(backend: CUDAIPCBackend, device: Device, peer: str, seed: int, size_bytes: int) -> Any:
