@@ -3,10 +3,18 @@
 from api.schemas.job_request import JobRequest
 from api.services import Services
 from shared.jobs.families.asked_job import mode_of
+from shared.jobs.families.options import set_fields
+
+#: Fields about how an unconditional branch guides: without one nothing reads them.
+_OF_GUIDANCE = ("cfg_normalization", "cfg_truncation", "guidance_rescale")
 
 
 def warn_of_unread(request: JobRequest, services: Services, model: str) -> list[str]:
     """Warnings about fields that the request says and nothing reads, as far as that is known here."""
+    return [*_of_scale(request, services, model), *_of_guidance(request, services, model)]
+
+
+def _of_scale(request: JobRequest, services: Services, model: str) -> list[str]:
     if request.guidance_scale is None:
         return []
     names = [controlnet.name for controlnet in request.controlnets]
@@ -18,3 +26,14 @@ def warn_of_unread(request: JobRequest, services: Services, model: str) -> list[
     taken = facts.fields_in(mode, has_controlnets=bool(request.controlnets))
     other = "; true_cfg_scale with a negative_prompt guides it" if "true_cfg_scale" in taken else ""
     return [f"guidance_scale is ignored: model {model!r} ({facts.label}) does not read it{other}"]
+
+
+def _of_guidance(request: JobRequest, services: Services, model: str) -> list[str]:
+    facts, entry = services.families.facts(model), services.catalog.models[model]
+    if facts is None or facts.guidance_begins_above is None:
+        return []
+    scale = entry.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    if scale > facts.guidance_begins_above:
+        return []
+    least = f"the job has no guidance, which begins above a guidance_scale of {facts.guidance_begins_above:g}"
+    return [f"{name} is ignored: {least}" for name in set_fields(request, _OF_GUIDANCE)]

@@ -192,6 +192,17 @@ def test_a_guidance_scale_that_nothing_reads_is_told(
     assert [sentence.split(":")[0] for sentence in warnings] == ["guidance_scale is ignored"] * (not is_read)
 
 
+@pytest.mark.parametrize("scale", [0.0, 3.0, None])
+def test_options_of_a_guidance_that_a_job_has_not_are_told(
+    transformers: Services, scale: float | None
+) -> None:
+    fields = {"cfg_normalization": True, "cfg_truncation": 0.5, "guidance_scale": scale}
+    request = JobRequest.model_validate({"prompt": "a cat", "model": "z"} | fields)
+    warnings = prepare(Source(request), transformers, LOCAL).warnings
+    told = ["cfg_normalization is ignored", "cfg_truncation is ignored"]
+    assert [sentence.split(":")[0] for sentence in warnings] == (told if scale == 0 else [])
+
+
 def test_a_replay_repeats_a_guidance_scale_that_nobody_asked_for(transformers: Services) -> None:
     receipt = receipt_of(job(transformers, model="schnell"))
     source = read_source(Submission(ReplayRequest(receipt=receipt)))
