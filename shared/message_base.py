@@ -4,10 +4,12 @@ import logging
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
 
 #: A finite number; JSON's NaN and Infinity are no scales.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+#: The numbers that stand for black and for white. JSON has lists, not tuples.
+ValueRange = Annotated[tuple[Finite, Finite], Strict(False)]
 #: diffusers' seeds are those of torch's generator.
 MAX_SEED = 2**63 - 1
 #: No request may name more; what a fleet really takes, its settings say.

@@ -13,6 +13,7 @@ from api.submission.lora_refs import find_ref
 from api.submission.source import Source
 from api.submission.unread_fields import warn_of_unread
 from api.submission.validate import ValidRequest
+from shared.catalog.entries import ControlNetEntry
 from shared.jobs.families.controlnet_masks import check_inpainted_images
 from shared.jobs.families.controlnet_sides import check_controlnet_sides
 from shared.jobs.options import ControlNetOptions, fields_of
@@ -51,7 +52,7 @@ def resolve(valid: ValidRequest, source: Source, services: Services, tenant: str
     if receipt is not None:  # no request has these in this meaning
         known["latent_parallelism"] = receipt.spec.latent_parallelism
         known["split_steps"] = receipt.spec.split_steps
-    controlnets = _read_controlnets(request, source, reader, known.get("image"))
+    controlnets = _read_controlnets(request, source, reader, known.get("image"), services.catalog.controlnets)
     spec = draft.model_copy(update={**known, "controlnets": controlnets, "loras": loras})
     traits = [services.families.controlnet(one.name) for one in controlnets]
     check_inpainted_images(spec, traits)
@@ -62,7 +63,11 @@ def resolve(valid: ValidRequest, source: Source, services: Services, tenant: str
 
 
 def _read_controlnets(
-    request: JobRequest, source: Source, reader: ImageReader, image_of_job: str | None
+    request: JobRequest,
+    source: Source,
+    reader: ImageReader,
+    image_of_job: str | None,
+    entries: Mapping[str, ControlNetEntry],
 ) -> list[ControlNetSpec]:
     """Control images as they were sent, or the job's. Control maps come from a receipt: a preprocessor of
     another version could make others.
@@ -77,7 +82,13 @@ def _read_controlnets(
         control_map = source.receipt.spec.controlnets[i].control_map if source.receipt else None
         if control_map not in (None, image):
             reader.read_stored(control_map, field=f"controlnets.{i}.{source.map_field}")
+        ranges = source.receipt.spec.controlnets[i] if source.receipt else entries[controlnet.name]
         specs.append(
-            ControlNetSpec(**fields_of(ControlNetOptions, controlnet), image=image, control_map=control_map)
+            ControlNetSpec(
+                **fields_of(ControlNetOptions, controlnet),
+                image=image,
+                control_map=control_map,
+                control_range=ranges.control_range,
+            )
         )
     return specs

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.families.base import DEFAULTS
 from shared.families.registry import names
+from shared.message_base import ValueRange
 
 #: A source that starts with this is a Hugging Face hub id; any other is a path that must exist.
 HUB = "hub:"
@@ -90,6 +91,7 @@ class ControlNetEntry(Entry):
     config: str | None = None  # of a single file: a folder with its config.json
     engine: EngineName = "eager"
     memory_format: MemoryFormat = "contiguous"
+    control_range: ValueRange | None = None  # of control images, as it was trained; None: the family's
 
 
 class Catalog(Entry):

@@ -75,6 +75,8 @@ class FamilyFacts(ABC):
     #: Whether the ControlNets of one base model differ in where it adds their residuals. If not, each has the
     #: layout that the base model's own config describes.
     controlnet_layouts_vary: bool = False
+    #: Black and white of the control images that its ControlNets are shown, unless the catalog says another.
+    control_range: tuple[float, float] = (0.0, 1.0)
     #: Which `shared.catalog.entries.EngineName` may run its models and ControlNets.
     engines: frozenset[str] = frozenset({"eager", "graphs", "compile"})
     #: Which `workers.model_checks.entry_options.LIMITED_OPTIONS` of catalog entries they follow.

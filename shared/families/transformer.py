@@ -36,6 +36,7 @@ class TransformerFacts(FamilyFacts):
     file_vae_prefixes: tuple[str, ...] = ("first_stage_model.", "vae.")
     denoiser: str = "transformer"
     controlnet_layouts_vary: bool = True
+    control_range: tuple[float, float] = (-1.0, 1.0)
     engines: frozenset[str] = frozenset({"eager"})
     entry_options: frozenset[str] = frozenset()
     size_multiple: int = 16  # 8 of the VAE, 2 of a token

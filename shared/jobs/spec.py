@@ -23,6 +23,7 @@ from shared.message_base import (
     SidePx,
     Step,
     StepCount,
+    ValueRange,
 )
 
 
@@ -31,6 +32,9 @@ class ControlNetSpec(ControlNetOptions):
 
     image: Sha256
     control_map: Sha256 | None = Field(None, description="the preprocessor's output, once it is known")
+    control_range: ValueRange | None = Field(
+        None, description="black and white of the control image, as the catalog says; null: the family's"
+    )
 
 
 class LoraRef(LoraOptions):

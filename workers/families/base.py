@@ -175,7 +175,7 @@ class BaseModel(LoadedParts):
 
     @abstractmethod
     def read_control_image(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
-        """A control image as pixels, ``(1, 3, h, w)``, float32, in the range that ControlNets are shown."""
+        """A control image as pixels, ``(1, 3, h, w)``, float32, in 0..1."""
 
     def gives_mask_to_controlnets(self, spec: JobSpec) -> bool:
         """Whether the job's image and mask are given to its ControlNets: the loop then begins with noise."""

@@ -45,7 +45,8 @@ def read_control_images(context: AttemptContext) -> list[ControlImage]:
             name = sha256(png)
             images.put(control_key(name, tenant), png, content_type="image/png")
         with Image.open(io.BytesIO(png)) as image:
-            pixels.append(model.read_control_image(image, size))
+            shown = controlnet.control_range or model.facts.control_range
+            pixels.append(in_range(model.read_control_image(image, size), shown))
         names.append(name)
     configs = [context.worker.controlnet_configs.config(one.name, model) for one in spec.controlnets]
     _check_traits(spec, model.facts, configs, size)
@@ -58,6 +59,16 @@ def read_control_images(context: AttemptContext) -> list[ControlImage]:
     else:
         controls = model.control_inputs(spec, pixels, configs, context.generators)
     return [ControlImage(name, control.cpu()) for name, control in zip(names, controls, strict=True)]
+
+
+def in_range(pixels: Tensor, value_range: tuple[float, float]) -> Tensor:
+    """``pixels`` in 0..1 as numbers between those for black and for white.
+
+    With the bits of diffusers' ``2 * x - 1`` for (-1, 1), and of ``x * 255 * 0.5 + 0.5`` for (0.5, 128):
+    halving rounds nothing.
+    """
+    black, white = value_range
+    return pixels if (black, white) == (0.0, 1.0) else (white - black) * pixels + black
 
 
 def _check_traits(

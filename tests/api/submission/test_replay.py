@@ -85,6 +85,14 @@ def test_a_receipt_becomes_the_job_it_was_written_for(client: FlaskClient, servi
         assert getattr(job.spec, name) == getattr(receipt.spec, name), name
 
 
+def test_control_images_are_shown_as_they_were(client: FlaskClient, services: Services) -> None:
+    receipt = with_controlnet(receipt_for(services), control_range=(0.5, 128.0))
+    answer = post(client, receipt)
+    assert answer.status_code == 202, answer.text
+    [controlnet] = services.jobs.get(answer.json["id"]).spec.controlnets
+    assert controlnet.control_range == (0.5, 128.0)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -32,6 +32,7 @@ def test_a_queued_job_of_the_old_version_is_claimed_as_it_was_stored(jobs: JobSt
     read = attempt.job.spec.model_dump(mode="json")
     for controlnet in (*stored["controlnets"], *read["controlnets"]):
         controlnet["map"] = controlnet.pop("control_map", controlnet.get("map"))
+    assert [controlnet.pop("control_range") for controlnet in read["controlnets"]] == [None, None]
     later = {name: read.pop(name) for name in read.keys() - stored.keys()}
     assert read == stored
     assert later == {

@@ -4,6 +4,8 @@ import hashlib
 import io
 
 import numpy as np
+import torch
+from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from shared.catalog.preprocessors import fill_in
@@ -12,6 +14,7 @@ from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.output.test_replay import MakeWorker, again, png
 from tests.workers.unet.specs import spec
+from workers.unet.control_images import in_range
 from workers.unet.job import execute_job
 
 
@@ -42,6 +45,15 @@ def test_a_controlnet_and_its_replay_take_the_map_at_the_images_size(
     assert "canny" in [span.name for span in job.timeline]
     assert "canny" not in [span.name for span in replayed.timeline]
     assert png(worker, replayed) == png(worker, job)
+
+
+def test_ranges_have_the_bits_of_diffusers_processors() -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(np.stack([every] * 3, axis=-1))
+    pixels = VaeImageProcessor(do_normalize=False).preprocess(image)
+    assert torch.equal(in_range(pixels, (0.0, 1.0)), pixels)
+    assert torch.equal(in_range(pixels, (-1.0, 1.0)), VaeImageProcessor().preprocess(image))
+    assert torch.equal(in_range(pixels, (0.5, 128.0)), pixels * 255 * 0.5 + 0.5)
 
 
 def test_a_tenants_images_are_read_and_stored_as_its_own(make_worker: MakeWorker) -> None:

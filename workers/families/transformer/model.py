@@ -48,9 +48,9 @@ class TransformerModel(BaseModel):
         self.text_encoders = {part: parts[part] for part in facts.tokenizers if part in parts}
         self.text_weights_sha256 = loaded.text_sha256 or weights_sha256(self.text_encoders)
         self.denoiser = parts[facts.denoiser]
-        # Images and control images alike, in -1..1: the families' pipelines have one processor for both.
         multiple = facts.size_multiple
         self._images = VaeImageProcessor(vae_scale_factor=multiple)
+        self._control_images = VaeImageProcessor(vae_scale_factor=multiple, do_normalize=False)
         self._masks = VaeImageProcessor(
             vae_scale_factor=multiple, do_normalize=False, do_binarize=True, do_convert_grayscale=True
         )
@@ -109,8 +109,8 @@ class TransformerModel(BaseModel):
         return _read(self._masks, image, size).to(self.device)
 
     def read_control_image(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
-        """See `BaseModel`; in -1..1."""
-        return _read(self._images, image.convert("RGB"), size)
+        """See `BaseModel`."""
+        return _read(self._control_images, image.convert("RGB"), size)
 
     @cached_property
     def text_encoders_sha256(self) -> str:

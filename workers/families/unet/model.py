@@ -185,7 +185,7 @@ class UNetModel(BaseModel):
         return _read(self._masks, image, size).to(self.device)
 
     def read_control_image(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
-        """See `BaseModel`; in 0..1."""
+        """See `BaseModel`."""
         return _read(self._control_images, image, size)
 
     @cached_property

@@ -19,6 +19,7 @@ from workers.devices.selection import find_device
 from workers.engines.eager import EAGER
 from workers.families.load_base_model import load_model
 from workers.families.load_controlnet import load_controlnet
+from workers.unet.control_images import in_range
 from workers.unet.latents.noise import make_generators
 from workers.unet.timesteps.schedule import TimestepSpec, make_schedule
 
@@ -64,7 +65,7 @@ class GuidedStep:
         generators = make_generators(spec)
         config = self._controlnet.model.config
         with Image.open(CONTROL) as image:
-            pixels = model.read_control_image(image, size)
+            pixels = in_range(model.read_control_image(image, size), model.facts.control_range)
         (control,) = model.control_inputs(spec, [pixels], [config], generators)
         latents = schedule.initial(model.latents.sample_noise(generators, size))
         self._x = schedule.scaled(model.guidance(spec).expand(latents), 0)

@@ -1,5 +1,6 @@
 """Jobs that models of the transformer families cannot do are refused before anything is stored."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from api.schemas.submission import ReplayRequest, Submission
 from api.services import Services
 from api.submission.source import Source, read_source
 from api.submission.submit import prepare
+from shared.catalog.catalog import read_catalog
 from shared.errors import InvalidRequest
 from shared.jobs.spec import JobSpec
 from shared.keys import LOCAL
@@ -208,6 +210,14 @@ def test_a_replay_repeats_a_guidance_scale_that_nobody_asked_for(transformers: S
     source = read_source(Submission(ReplayRequest(receipt=receipt)))
     assert source.request.guidance_scale == 3.5
     assert list(prepare(source, transformers, LOCAL).warnings) == []
+
+
+def test_a_job_has_the_control_range_of_the_catalog(transformers: Services) -> None:
+    path, source = transformers.settings.catalog, 'source = "nets/sd3-net"'
+    path.write_text(path.read_text().replace(source, f"{source}\ncontrol_range = [0.5, 128.0]"))
+    services = replace(transformers, catalog=read_catalog(path))
+    spec = job(services, "sd3-net", "sd3-small", model="sd3", width=512, height=512)
+    assert [one.control_range for one in spec.controlnets] == [(0.5, 128.0), None]
 
 
 def test_a_lora_of_another_family_is_refused_at_submit(transformers: Services) -> None:

@@ -14,14 +14,15 @@ from tests.diffusers_peer import CONTROL, make_scheduler, mask_image, source_ima
 from tests.workers.families.transformer.world import Decoded, TransformerWorld, decoded
 
 
-def theirs(world: TransformerWorld, spec: JobSpec) -> Decoded:
-    """What diffusers' pipeline generates with the models of the worker.
+def theirs(world: TransformerWorld, spec: JobSpec, image_processor: Any = None) -> Decoded:
+    """What diffusers' pipeline generates with the models of the worker, or with another ``image_processor``.
 
     Its pipeline for masks forgets the VAE's ``shift_factor`` at the end: its latents are decoded as those of
     all others.
     """
     with world.models(spec) as (pipe, controlnets):
         peer = _assemble(pipe, controlnets, spec)
+        peer.image_processor = image_processor or peer.image_processor
         options = {**_options(spec), **_control_options(spec, len(controlnets))}
         known = inspect.signature(peer.__call__).parameters
         torch.manual_seed(spec.image_seeds[0])  # what control latents are sampled with

@@ -1,8 +1,9 @@
-"""SD3's ControlNets that were trained to inpaint, held against diffusers' pipeline for them, bit for bit."""
+"""What SD3's ControlNets are shown, held against diffusers' pipelines bit for bit: masks, another range."""
 
 from typing import Any
 
 import pytest
+from diffusers.image_processor import VaeImageProcessor
 
 from shared.errors import SwiftError
 from tests.workers.families.sd3.peer import theirs
@@ -40,3 +41,26 @@ def test_what_the_web_could_not_know_is_refused_by_the_worker(world: Transformer
     ):
         with pytest.raises(SwiftError, match=why):
             world.ours(world.spec(**{**wanted, **changes}))
+
+
+class CannyImageProcessor(VaeImageProcessor):
+    """That of the model card of ``stabilityai/stable-diffusion-3.5-large-controlnet-canny``."""
+
+    def __init__(self) -> None:
+        super().__init__(do_normalize=False)
+
+    def preprocess(self, image: Any, **options: Any) -> Any:
+        return super().preprocess(image, **options) * 255 * 0.5 + 0.5
+
+    def postprocess(self, image: Any, **options: Any) -> Any:
+        return super().postprocess(image, **{**options, "do_denormalize": [True] * len(image)})
+
+
+def test_control_images_are_shown_in_the_range_that_the_catalog_says(world: TransformerWorld) -> None:
+    def spec(**changes: Any) -> Any:
+        shown = [world.control("large-net", **changes)]
+        return world.spec(model="large", controlnets=shown, num_inference_steps=2)
+
+    own = world.ours(spec(control_range=(0.5, 128.0)))
+    assert own.has_bits_of(theirs(world, spec(), CannyImageProcessor()))
+    assert not own.has_bits_of(world.ours(spec()))
