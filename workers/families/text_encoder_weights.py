@@ -116,7 +116,7 @@ def _replace_by_empty(encoder: nn.Module) -> None:
     empty: dict[int, nn.Parameter] = {}
     for module in encoder.modules():
         for name, weight in list(module.named_parameters(recurse=False, remove_duplicate=False)):
-            own = nn.Parameter(torch.empty(0, dtype=weight.dtype), requires_grad=False)
+            own = nn.Parameter(torch.empty(0, dtype=weight.dtype), requires_grad=weight.requires_grad)
             setattr(module, name, empty.setdefault(id(weight), own))
         for name, buffer in list(module.named_buffers(recurse=False, remove_duplicate=False)):
             setattr(module, name, torch.empty(0, dtype=buffer.dtype))

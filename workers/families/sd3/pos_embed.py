@@ -46,4 +46,4 @@ def load_pos_embed(base: str, width: int, dtype: torch.dtype) -> PatchEmbed:
             pos_embed_max_size=int(table.shape[1] ** 0.5),
         )
     layer.load_state_dict({name: weights[name].to(dtype) for name in _NAMES}, assign=True)
-    return layer.requires_grad_(False)
+    return layer

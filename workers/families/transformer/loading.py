@@ -72,7 +72,7 @@ class TransformerFamily(ABC):
         parts = modules_of(pipe, self.facts)
         self._check(pipe, parts)
         for part in parts.values():
-            part.eval().requires_grad_(False)
+            part.eval()  # its weights may require gradients, as diffusers' do: kernels depend on it
         hashes = hashes or hash_model(
             source.hash_weights,
             parts,
@@ -106,7 +106,7 @@ class TransformerFamily(ABC):
         model = self._load_controlnet_model(source)
         _check_whole({"controlnet": model})
         sha256 = hash_controlnet(model, source.hash_weights)  # from the host's memory
-        model.to(source.device).eval().requires_grad_(False)
+        model.to(source.device).eval()
         return self.make_controlnet(source, model, base, sha256)
 
     def _load_controlnet_model(self, source: ControlNetSource) -> Any:

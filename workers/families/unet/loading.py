@@ -82,7 +82,7 @@ class UNetFamily:
         _check(pipe)
         parts = _modules(pipe)
         for part in parts.values():
-            part.eval().requires_grad_(False)
+            part.eval()  # its weights may require gradients, as diffusers' do: kernels depend on it
         hashes = hashes or hash_model(
             source.hash_weights,
             parts,
@@ -128,7 +128,7 @@ class UNetFamily:
         sha256 = hash_controlnet(model, source.hash_weights)  # from the host's memory
         model.to(source.device, memory_format=_MEMORY_FORMATS[source.memory_format])
         cache_projections(model)
-        controlnet = kind(source.name, model.eval().requires_grad_(False), sha256)
+        controlnet = kind(source.name, model.eval(), sha256)
         controlnet.memory_format = source.memory_format
         return controlnet
 

@@ -1,0 +1,74 @@
+"""What a worker has loaded computes to the bits of what diffusers loads from the same files.
+
+`torch.matmul` copies what is not contiguous if the weights require a gradient, also where none is computed,
+and calls another kernel then: diffusers' weights do, so ours do.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from torch import nn
+
+from infra.tiny_models.mixed_catalog import MODELS, MixedCatalog, controlnet_of, write_mixed_catalog
+from shared.catalog.catalog import read_catalog
+from shared.settings import Settings
+from workers.families.load_base_model import load_entry
+from workers.families.load_controlnet import load_controlnet
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> MixedCatalog:
+    return write_mixed_catalog(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def layout(module: nn.Module) -> dict[str, Any]:
+    """All of weights that decides which kernel computes with them, by their names."""
+    return {
+        name: (tensor.dtype, tensor.shape, tensor.stride(), tensor.requires_grad, tensor.data_ptr() % 64)
+        for name, tensor in module.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_has_the_layout_and_the_bits_of_what_diffusers_loads(
+    catalog: MixedCatalog, name: str
+) -> None:
+    entry = read_catalog(catalog.path, Settings()).models[name]
+    ours = load_entry(name, entry, catalog.path, "cpu")
+    theirs = diffusers.DiffusionPipeline.from_pretrained(catalog.models[name], dtype=torch.float32)
+    for part, module in ours.parts.items():
+        assert layout(module) == layout(getattr(theirs, part))
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
+    frames = pixels.unsqueeze(2) if name == "tiny-qwen-image" else pixels  # of a video of one
+    with torch.inference_mode():
+        latents = ours.parts["vae"].encode(frames).latent_dist.mean
+        decoded = ours.parts["vae"].decode(latents).sample
+    with torch.no_grad():
+        assert torch.equal(latents, theirs.vae.encode(frames).latent_dist.mean)
+        assert torch.equal(decoded, theirs.vae.decode(latents.clone()).sample)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_controlnet_has_the_layout_of_what_diffusers_loads(catalog: MixedCatalog, name: str) -> None:
+    folder = catalog.controlnets[name]
+    kind = json.loads((Path(folder) / "config.json").read_text())["_class_name"]
+    theirs = getattr(diffusers, kind).from_pretrained(folder, dtype=torch.float32)
+    ours = load_controlnet(
+        controlnet_of(name), str(folder), "float32", "cpu", base=str(catalog.models[name].resolve())
+    )
+    found = layout(ours.model)
+    assert {name: found[name] for name in layout(theirs)} == layout(theirs)
