@@ -3,13 +3,16 @@
 ``--every=N`` takes each N-th row of it, for a machine that has not got the hours.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
 
 from shared.settings import Settings
 from tests.parity import matrix
+from tests.parity.beside_plain import CASES
 from tests.parity.report import write_report
+from tests.parity.rows import Row
 from tests.parity.world import World, make_world
 
 
@@ -26,9 +29,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module")  # its ControlNet server reads the queues of a Redis that later tests use
-def world(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with make_world(servers, tmp_path_factory.mktemp("parity")) as made:
+def world(
+    request: pytest.FixtureRequest, servers: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """With the models of the rows that this session's tests need."""
+    items = [item for item in request.session.items if item.path == request.path]
+    rows = {row for item in items if isinstance(item, pytest.Function) for row in _rows_of(item)}
+    with make_world(servers, tmp_path_factory.mktemp("parity"), rows) as made:
         yield made
+
+
+def _rows_of(item: pytest.Function) -> Iterator[Row]:
+    params = item.callspec.params
+    if "row" in params:
+        yield params["row"]
+    for pairs in CASES[params["case"]].values() if "case" in params else ():
+        yield from itertools.chain(*pairs)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,6 +1,8 @@
 """Whether diffusers has a pipeline that takes every option of a row: else nothing can be compared."""
 
 import inspect
+from functools import cache
+from typing import Any
 
 from shared.catalog.schedulers import SCHEDULERS
 from tests.parity.rows import Row
@@ -56,7 +58,13 @@ def _transformer_has_peer(row: Row) -> bool:
     wanted = {arguments.get(name, name) for name, value in mode.items() if value is not None}
     for controlnet in row.model.axes.controlnets[row.controlnets]:
         wanted |= {_CONTROLNET_ARGUMENTS[name] for name in controlnet if name != "name"}
-    return wanted - _OF_THE_SCHEDULER <= set(inspect.signature(kind.__call__).parameters)
+    return wanted - _OF_THE_SCHEDULER <= _parameters(kind)
+
+
+@cache
+def _parameters(kind: Any) -> frozenset[str]:
+    """What a pipeline takes."""
+    return frozenset(inspect.signature(kind.__call__).parameters)
 
 
 def _unet_has_peer(row: Row) -> bool:

@@ -2,9 +2,9 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,14 @@ class World:
     services: Services
     worker: UNetWorker
     controlnets: ModelCache[ControlNet]
+    #: What `images` has generated.
+    generated: dict[Row, list[bytes]] = field(default_factory=dict, compare=False)
+
+    def images(self, row: Row) -> list[bytes]:
+        """Pixels of the images that a worker generates for a row, once for each row."""
+        if row not in self.generated:
+            self.generated[row] = [image.tobytes() for image in self.ours(self.accept(row)).pixels]
+        return self.generated[row]
 
     def accept(self, row: Row) -> JobSpec:
         """The job, as the web accepts it; raises what the request is refused with."""
@@ -113,9 +121,9 @@ def _heard(model: BaseModel) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def make_world(servers: Settings, folder: Path) -> Iterator[World]:
-    """Make every family's model, ControlNets and LoRAs in ``folder``, and load them as the fleet does."""
-    settings = servers.model_copy(update={"catalog": _write_models(folder), "home": folder / "home"})
+def make_world(servers: Settings, folder: Path, rows: Collection[Row]) -> Iterator[World]:
+    """Make the models, ControlNets and LoRAs of ``rows`` in ``folder``, and load them as the fleet does."""
+    settings = servers.model_copy(update={"catalog": _write_models(folder, rows), "home": folder / "home"})
     catalog = read_catalog(settings.catalog)
 
     def load(name: str) -> BaseModel:
@@ -131,14 +139,18 @@ def make_world(servers: Settings, folder: Path) -> Iterator[World]:
         yield World(folder, services, replace(make(), controlnet_configs=configs), controlnets)
 
 
-def _write_models(folder: Path) -> Path:
-    lines = [f'default_model = "{next(iter(FAMILIES))}"']
-    for name, family in FAMILIES.items():
+def _write_models(folder: Path, rows: Collection[Row]) -> Path:
+    named = {name for row in rows for name in _names(row)}
+    lines = [f'default_model = "{min(row.family for row in rows)}"']
+    for name in sorted({row.family for row in rows}):
+        family = FAMILIES[name]
         pipe: Any = family.make()
         pipe.save_pretrained(folder / name)
         lines += [f"[models.{json.dumps(name)}]", f'source = "{name}"', f'dtype = "{family.dtype}"']
         lines += [f"{key} = {json.dumps(value)}" for key, value in family.loading.items()]
         for seed, controlnet in enumerate(family.axes.controlnet_names):
+            if f"{name}-{controlnet}" not in named:
+                continue
             made = family.axes.make_controlnet(controlnet, pipe, seed)
             if made is None:
                 continue
@@ -149,7 +161,14 @@ def _write_models(folder: Path) -> Path:
                 f'model = "{name}"',
             ]
         for seed, lora in enumerate(family.axes.lora_names):
-            family.axes.make_lora(lora, pipe, folder / f"{name}-{lora}.safetensors", seed)
+            if f"{name}-{lora}" in named:
+                family.axes.make_lora(lora, pipe, folder / f"{name}-{lora}.safetensors", seed)
     path = folder / "catalog.toml"
     path.write_text("\n".join(lines))
     return path
+
+
+def _names(row: Row) -> list[str]:
+    """The ControlNets and LoRAs of a row."""
+    body = row.body
+    return [named["name"] for named in (*body["controlnets"], *body["loras"])]
