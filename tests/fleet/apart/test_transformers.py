@@ -36,14 +36,11 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "tiny-qwen-image": TRUE_CFG,
     "tiny-z-image": {"guidance_scale": 4.0},
 }
-#: Who is killed in whose job. Steps of SD3's and Qwen-Image's ControlNets go where those of Flux's go.
+#: Who is killed in whose job.
 KILLS = [
-    ("tiny-flux", "unet"),
-    ("tiny-flux", "controlnet"),
-    ("tiny-sd3", "unet"),
-    ("tiny-qwen-image", "unet"),
-    ("tiny-z-image", "unet"),
-    ("tiny-z-image", "controlnet"),
+    (model, target)
+    for model in ("tiny-flux", "tiny-sd3", "tiny-qwen-image", "tiny-z-image")
+    for target in ("unet", "controlnet")
 ]
 
 
