@@ -10,7 +10,7 @@ cut. The server runs on, but the next one refuses the whole file, unless
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _END = b"\r\n"
@@ -24,8 +24,8 @@ class _NoCommand(Exception):
 def mend_append_only_files(folder: Path) -> int:
     """Remove holes, and the transactions that they cut, from a stopped server's files; returns their bytes.
 
-    ``folder`` is the server's ``dir``. A file that ends too early is left as it is: the server itself sees
-    to that. Raises `OSError`.
+    ``folder`` is the server's ``dir``. A file that only ends too early is left as it is: the server itself
+    sees to that. Raises `OSError`.
     """
     return sum(_mend(path) for path in folder.glob("appendonlydir/*.incr.aof") if path.stat().st_size)
 
@@ -36,16 +36,24 @@ def _mend(path: Path) -> int:
         if not damage:
             return 0
         mended = path.with_suffix(".mended")
-        with mended.open("wb") as copy:
-            kept_from = 0
-            for begin, end in damage:
-                copy.write(log[kept_from:begin])
-                kept_from = end
-            copy.write(log[kept_from:])
-            copy.flush()
-            os.fsync(copy.fileno())
+        try:
+            _copy_without(log, damage, mended)
+        except OSError:  # no space: the supervisor tries again
+            mended.unlink(missing_ok=True)
+            raise
     mended.replace(path)
     return sum(end - begin for begin, end in damage)
+
+
+def _copy_without(log: mmap.mmap, damage: Sequence[tuple[int, int]], path: Path) -> None:
+    with path.open("wb") as copy:
+        kept_from = 0
+        for begin, end in damage:
+            copy.write(log[kept_from:begin])
+            kept_from = end
+        copy.write(log[kept_from:])
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def _find_damage(log: mmap.mmap) -> Iterator[tuple[int, int]]:
@@ -60,8 +68,9 @@ def _find_damage(log: mmap.mmap) -> Iterator[tuple[int, int]]:
         try:
             end = _skip_command(log, position)
         except _NoCommand:
-            if (next_command := _find_command(log, position)) is None:
-                return
+            if log.find(b"\0", position) < 0:
+                return  # it ends too early
+            next_command = _find_command(log, position)
             yield whole, next_command
             whole = position = next_command
             continue
@@ -77,16 +86,18 @@ def _skip_zeros(log: mmap.mmap, position: int) -> int:
     return position
 
 
-def _find_command(log: mmap.mmap, position: int) -> int | None:
-    """The first command after zeros."""
+def _find_command(log: mmap.mmap, position: int) -> int:
+    """The first command after zeros; without one, the end."""
     while (position := log.find(b"\0", position)) >= 0:
         position = _skip_zeros(log, position)
+        if log[position : position + 1] != b"*":
+            continue
         try:
             _skip_command(log, position)
         except _NoCommand:
             continue
         return position
-    return None
+    return len(log)
 
 
 def _skip_command(log: mmap.mmap, position: int) -> int:

@@ -93,7 +93,7 @@ class Supervisor:
         elif run.is_due():
             try:
                 run.start()
-            except OSError as error:  # no memory, or no process left to have
+            except OSError as error:  # no memory, no process left to have, no space
                 self._report(run.plan_restart(f"cannot be started: {error}"), show=True)
             else:
                 self._report(f"{run.process.title} started")

@@ -69,9 +69,3 @@ def write_in_part(redis: Redis, server: psutil.Process, log: Path, length: int) 
     assert eventually(is_refused)
     limit_files(server)
     assert eventually(lambda: redis.info("persistence")["aof_last_write_status"] == "ok")
-
-
-def written(redis: Redis, *names: str) -> None:
-    for name in names:
-        redis.set(name, "1")
-    redis.execute_command("WAITAOF", 1, 0, 10_000)
