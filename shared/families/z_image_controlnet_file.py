@@ -32,7 +32,9 @@ def controlnet_config(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any] | N
     if embedders != [f"{_EMBEDDER}2-1.weight"] or not layers or _BASE_LAYERS % layers or not key:
         return None
     embedder = shapes[embedders[0]]
-    head = norm[0] if norm else _HEAD_CHANNELS
+    head = _HEAD_CHANNELS if norm is None else math.prod(norm)
+    if (len(embedder), len(key)) != (2, 2) or not head or embedder[0] % head or key[0] % head:
+        return None
     return {
         "_class_name": "ZImageControlNetModel",
         "control_layers_places": list(range(0, _BASE_LAYERS, _BASE_LAYERS // layers)),

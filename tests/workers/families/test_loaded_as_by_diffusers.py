@@ -17,6 +17,7 @@ from torch import nn
 from infra.tiny_models.mixed_catalog import MODELS, MixedCatalog, controlnet_of, write_mixed_catalog
 from shared.catalog.catalog import read_catalog
 from shared.settings import Settings
+from tests.workers.unet.specs import spec
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import load_controlnet
 
@@ -72,3 +73,14 @@ def test_a_controlnet_has_the_layout_of_what_diffusers_loads(catalog: MixedCatal
     )
     found = layout(ours.model)
     assert {name: found[name] for name in layout(theirs)} == layout(theirs)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_that_a_job_keeps_of_a_control_image_needs_a_gradient(
+    catalog: MixedCatalog, name: str
+) -> None:
+    model = load_entry(name, read_catalog(catalog.path, Settings()).models[name], catalog.path, "cpu")
+    config = json.loads((Path(catalog.controlnets[name]) / "config.json").read_text())
+    job = spec(model=name, width=64, height=64)
+    inputs = model.control_inputs(job, [torch.rand(1, 3, 64, 64)], [config], [torch.Generator()])
+    assert not any(tensor.requires_grad for tensor in inputs)

@@ -91,6 +91,7 @@ class FluxModel(TransformerModel):
         makes_own = not spec.controlnets and SCHEDULERS[spec.scheduler].options.get("use_flow_sigmas")
         return options if makes_own else options | {"sigmas": job_sigmas(spec)}
 
+    @torch.inference_mode()
     def control_inputs(
         self,
         spec: JobSpec,

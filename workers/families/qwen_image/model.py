@@ -83,6 +83,7 @@ class QwenImageModel(TransformerModel):
         rows, columns = self.latents.tokens(self.size(spec.width, spec.height))
         return {"mu": shift_of_size(rows * columns, self.scheduler_config), "sigmas": job_sigmas(spec)}
 
+    @torch.inference_mode()
     def control_inputs(
         self,
         spec: JobSpec,

@@ -126,6 +126,7 @@ class SD3Model(TransformerModel):
         tokens = (width // pixels) * (height // pixels)
         return {"mu": shift_of_size(tokens, self.scheduler_config, _MAX_SHIFT)}
 
+    @torch.inference_mode()
     def control_inputs(
         self,
         spec: JobSpec,

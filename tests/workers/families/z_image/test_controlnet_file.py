@@ -150,3 +150,20 @@ def test_the_config_at_full_size_is_that_of_the_published_files() -> None:
 
 def listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("control_all_x_embedder.2-1.weight", ()),
+        ("control_all_x_embedder.2-1.weight", (100, 132)),
+        ("control_layers.0.attention.to_k.weight", (3840,)),
+        ("control_layers.0.attention.norm_q.weight", (0,)),
+    ],
+)
+def test_shapes_of_no_such_model_tell_no_config(name: str, shape: tuple[int, ...]) -> None:
+    with init_empty_weights():
+        model = ZImageControlNetModel(control_layers_places=[0, 10, 20], control_in_dim=33)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    assert controlnet_config(shapes) is not None
+    assert controlnet_config({**shapes, name: torch.Size(shape)}) is None
