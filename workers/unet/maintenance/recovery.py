@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from shared import keys
 from shared.catalog.entries import Catalog
@@ -23,6 +23,7 @@ from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
 from workers.unet.maintenance.log_rewrite import rewrite_damaged_log
 from workers.unet.maintenance.lost_messages import find_lost_messages
+from workers.unet.maintenance.wrong_types import drop_wrong_types
 
 log = logging.getLogger(__name__)
 
@@ -85,11 +86,19 @@ class Recovery:
 
     def recover_in_turn(self) -> None:
         """Recover unless another worker has done so within the interval."""
+        redis = self._jobs.redis
         try:
-            if self._jobs.redis.set(keys.LEASES_CHECKED, 1, nx=True, px=max(int(900 * self._every_s), 1)):
-                recover(self._queue, self._jobs, self._catalog, self._grace_s)
+            if redis.set(keys.LEASES_CHECKED, 1, nx=True, px=max(int(900 * self._every_s), 1)):
+                self._recover()
         except RedisError as error:
             log.warning("lost jobs not looked for", extra={"error": str(error)})
+
+    def _recover(self) -> None:
+        try:
+            recover(self._queue, self._jobs, self._catalog, self._grace_s)
+        except ResponseError as error:
+            drop_wrong_types(self._jobs.redis, error)
+            raise
 
 
 def recover(

@@ -26,6 +26,7 @@ from workers.unet.maintenance.image_cleanup import ImageCleanup
 from workers.unet.maintenance.sweep_cursors import SweepCursors
 from workers.unet.maintenance.tenant_cleanup import TenantCleanup
 from workers.unet.maintenance.upload_leftovers import LEFTOVER_AGE, remove_leftovers
+from workers.unet.maintenance.wrong_types import drop_wrong_types
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class Sweeper:
                 part()
             except (RedisError, SwiftError) as error:
                 log.warning("sweep interrupted", extra={"part": part.__name__, "error": str(error)})
+                drop_wrong_types(self._redis, error)
 
     def heal_records(self) -> None:
         """Put every job on the lists of its status; delete what is left of jobs that are gone."""
