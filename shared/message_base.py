@@ -6,10 +6,17 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
 
+
+def _differ(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] == ends[1]:
+        raise ValueError("black and white are the same number")
+    return ends
+
+
 #: A finite number; JSON's NaN and Infinity are no scales.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 #: The numbers that stand for black and for white. JSON has lists, not tuples.
-ValueRange = Annotated[tuple[Finite, Finite], Strict(False)]
+ValueRange = Annotated[tuple[Finite, Finite], Strict(False), AfterValidator(_differ)]
 #: diffusers' seeds are those of torch's generator.
 MAX_SEED = 2**63 - 1
 #: No request may name more; what a fleet really takes, its settings say.

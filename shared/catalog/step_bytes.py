@@ -53,7 +53,7 @@ def largest_step_bytes_of_models(catalog: Catalog, path: Path, models: Iterable[
 
 
 def _guided_step_bytes(name: str, model: str, catalog: Catalog, families: ModelFamilies) -> int | None:
-    """None: nothing is known of hub ids and single files."""
+    """None: nothing is known of hub ids, and of single files whose config nobody has."""
     entry = catalog.controlnets[name]
     facts, config = families.facts(model), families.controlnet_config(name)
     base, size = families.denoiser_config(model), families.usual_size(model)

@@ -1,4 +1,4 @@
--- Calls a command on a key that only our scripts write. Put before scripts that call it.
+-- Calls a command on a key whose type is ours to choose. Put before scripts that call it.
 --
 -- By another client's mistake, or of another version, a value of another type may lie there: it is dropped, and
 -- the server's log tells, as one wrong key must not stop the jobs of all. What the key held is lost already.

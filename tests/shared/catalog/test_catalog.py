@@ -258,6 +258,11 @@ MODEL, CONTROLNET = 'source = "model"', 'source = "net"'
             'family = "sdxl"',
             "controlnets.edge.family: no model of family sdxl that it fits",
         ),
+        (
+            'model = "a"',
+            'model = "a"\ncontrol_range = [1, 1]',
+            "line 9: controlnets.edge.control_range: black and white are the same number",
+        ),
         ('model = "a"', "model = 'a", "at the end, line 8"),
         ('model = "a"', 'model = """a', "at the end, line 8"),
         ('model = "a"', "model", "at line 8"),

@@ -10,8 +10,8 @@ from shared.settings import Settings
 STEPS_ON_HOST = 4
 #: In a GPU's memory, which models need more: what finds no room there goes through the host's.
 STEPS_ON_GPU = 2
-#: On the device of a worker that takes residuals: its own ControlNets' are summed as they are computed, and
-#: those of another worker may have come before the base model needs them.
+#: On the device of a worker that takes residuals: its own ControlNets' are summed if they are computed in the
+#: job's order, and those of another worker may have come before the base model needs them.
 STEPS_TAKEN = 2
 #: What catalogs of UNets have: a step of SDXL takes 107 MB, one of SD 1.5 27 MB.
 MIN_HOST_BYTES, MIN_GPU_BYTES = 1 << 30, 512 << 20
