@@ -15,8 +15,9 @@ def _differ(ends: tuple[float, float]) -> tuple[float, float]:
 
 #: A finite number; JSON's NaN and Infinity are no scales.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Pixel = Annotated[Finite, Field(ge=-65536, le=65536)]
 #: The numbers that stand for black and for white. JSON has lists, not tuples.
-ValueRange = Annotated[tuple[Finite, Finite], Strict(False), AfterValidator(_differ)]
+ValueRange = Annotated[tuple[_Pixel, _Pixel], Strict(False), AfterValidator(_differ)]
 #: diffusers' seeds are those of torch's generator.
 MAX_SEED = 2**63 - 1
 #: No request may name more; what a fleet really takes, its settings say.

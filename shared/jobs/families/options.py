@@ -53,7 +53,7 @@ class FamilyOptions(StrictMessage):
     mu: Annotated[Finite, Field(ge=-10, le=10)] | None = Field(
         None, description="of schedulers that shift dynamically, in place of the one by the image's size"
     )
-    cfg_normalization: Annotated[Finite, BeforeValidator(_as_number), Field(ge=0, le=100)] = Field(
+    cfg_normalization: Annotated[Finite, Field(ge=0, le=100), BeforeValidator(_as_number)] = Field(
         0.0,
         description="how many times the conditional prediction's norm the guided one may have; 0: any; false"
         " and true, as diffusers has it, are 0 and 1",
