@@ -1,6 +1,6 @@
 """The text in which A1111 says how an image was generated: ``parameters`` of a PNG, ``infotexts`` of answers.
 
-It is made of the receipt and of the family of its model, so that one image always has the same text. Source:
+It is made of the receipt and, while the catalog has its model, of the model's family. Source:
 AUTOMATIC1111/stable-diffusion-webui, ``modules/processing.py`` (``create_infotext``), and
 Mikubill/sd-webui-controlnet, ``internal_controlnet/args.py`` (``ControlNetUnit.serialize``).
 """
