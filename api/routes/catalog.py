@@ -20,12 +20,20 @@ from api.schemas.catalog import (
 )
 from api.schemas.problems import error_responses
 from api.services import Services
+from api.submission.known_model import known_model
 from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, schedulers_of, step_limits
 from shared.errors import NotFound
-from shared.families.base import MODES, FamilyFacts, Mode
+from shared.families.base import MODES, Mode
 from shared.families.controlnets import ControlNetTraits, ModelSignature
+from shared.jobs.families.asked_job import KnownModel
+from shared.jobs.families.model_limits import (
+    controlnet_fields_of,
+    controlnet_modes_of,
+    fields_of,
+    modes_of,
+)
 from shared.jobs.options import MAX_CONTROLNETS
 from shared.registry.workers import Heartbeat, WorkerKind, live_workers
 
@@ -64,15 +72,16 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 **entry.model_dump(exclude={"source", "width", "height", *LoadOptions.model_fields}),
                 **_size(entry, services.families.default_size(name)),
                 signature=_or_none(services.families.signature(name)),
-                **_family(services.families.facts(name)),
+                **_family(known_model(services.families, name), controlnets),
                 schedulers=_schedulers(services, name),
                 size_multiple=services.families.size_multiple(name),
                 max_side_px=_max_side_px(services, name),
                 step_limits=_limits(_schedulers(services, name), services.families.scheduler_config(name)),
-                controlnets=catalog.controlnets_of(name),
+                controlnets=controlnets,
                 **_workers("unet", workers, name),
             )
             for name, entry in catalog.models.items()
+            for controlnets in [catalog.controlnets_of(name)]
         ]
         data = [OpenAIModel(id=name) for name in catalog.models]
         return json_response(ModelList(models=models, schedulers=SCHEDULER_RESPONSES, data=data))
@@ -118,18 +127,24 @@ def _preprocessors() -> list[PreprocessorResponse]:
     ]
 
 
-def _family(facts: FamilyFacts | None) -> dict[str, Any]:
-    """What the family of a model takes: of one that is not known before it is loaded, everything."""
-    modes, controlnet_modes = (facts.modes, facts.controlnet_modes) if facts else (MODES, MODES)
+def _family(model: KnownModel | None, controlnets: Sequence[str]) -> dict[str, Any]:
+    """What a model with these ControlNets takes: of one whose family is not known before it is loaded,
+    everything."""
+    facts = model and model.facts
+    modes, controlnet_modes = (modes_of(model), controlnet_modes_of(model)) if model else (MODES, MODES)
     tokens, limit = (facts.text_tokens, facts.max_controlnets) if facts else (None, None)
     return {
         "family": facts and facts.name,
-        "fields": facts and sorted(facts.fields),
+        "fields": model and sorted(fields_of(model) - (set() if controlnets else {"guess_mode"})),
         "prompt_syntaxes": facts and sorted(facts.prompt_syntaxes),
         "modes": _listed_modes(modes),
         "controlnet_modes": _listed_modes(controlnet_modes),
-        "controlnet_fields": facts
-        and {mode: _controlnet_fields(facts, mode) for mode in get_args(Mode) if mode in controlnet_modes},
+        "controlnet_fields": model
+        and {
+            mode: sorted(controlnet_fields_of(model, mode))
+            for mode in get_args(Mode)
+            if mode in controlnet_modes
+        },
         "max_controlnets": MAX_CONTROLNETS if limit is None else limit,
         "sums_controlnets": facts is None or facts.sums_controlnets,
         "true_cfg_scale": facts.true_cfg_scale if facts and "true_cfg_scale" in facts.fields else None,
@@ -145,10 +160,6 @@ def _max_side_px(services: Services, model: str) -> int:
 
 def _listed_modes(modes: frozenset[Mode] | None) -> list[Mode] | None:
     return None if modes is None else [mode for mode in get_args(Mode) if mode in modes]
-
-
-def _controlnet_fields(facts: FamilyFacts, mode: Mode) -> list[str]:
-    return sorted(facts.fields_in(mode, has_controlnets=True))
 
 
 def _traits(traits: ControlNetTraits | None) -> dict[str, Any]:

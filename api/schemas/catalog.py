@@ -34,7 +34,10 @@ class ModelResponse(BaseModel):
         " not known until it is loaded, when the worker refuses those that it does not take"
     )
     prompt_syntaxes: list[str] | None = Field(description="of a job's `prompt_syntax`; null: not known")
-    modes: list[Mode] = Field(description="its jobs begin from texts alone, an image, an image and a mask")
+    modes: list[Mode] = Field(
+        description="its jobs begin from texts alone, an image, an image and a mask; if it was trained to"
+        " inpaint, from the last alone"
+    )
     controlnet_modes: list[Mode] = Field(description="the same of jobs with ControlNets")
     controlnet_fields: dict[Mode, list[str]] | None = Field(
         description="those of `fields` that jobs with ControlNets take, by what these begin from; null: not"

@@ -12,6 +12,11 @@ MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "flux": ("FluxTransformer2DModel", {"guidance_embeds": True}, {"use_dynamic_shifting": True}),
     "schnell": ("FluxTransformer2DModel", {}, {"shift": 1.0}),
     "sd3": ("SD3Transformer2DModel", {"num_attention_heads": 24}, {"shift": 3.0}),
+    "sd3-dynamic": (
+        "SD3Transformer2DModel",
+        {"num_attention_heads": 24},
+        {"use_dynamic_shifting": True},
+    ),
     "qwen": ("QwenImageTransformer2DModel", {}, {"use_dynamic_shifting": True}),
     "z": ("ZImageTransformer2DModel", {}, {"shift": 3.0}),
 }
@@ -31,6 +36,7 @@ CONTROLNETS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qwen-other": ("qwen", "QwenImageControlNetModel", {"num_layers": 5}),
     "qwen-for-flux": ("flux", "QwenImageControlNetModel", {"num_layers": 5}),
     "sd3-net": ("sd3", "SD3ControlNetModel", {"num_attention_heads": 24}),
+    "sd3-dynamic-net": ("sd3-dynamic", "SD3ControlNetModel", {"num_attention_heads": 24}),
     "sd3-small": ("sd3", "SD3ControlNetModel", {"num_attention_heads": 24, "pos_embed_max_size": 48}),
     "qwen-mask": ("qwen", "QwenImageControlNetModel", {"num_layers": 6, "extra_condition_channels": 4}),
     "sd3-mask": ("sd3", "SD3ControlNetModel", {"num_attention_heads": 24, "extra_conditioning_channels": 1}),

@@ -2,10 +2,11 @@
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
+from api.submission.known_model import known_model
 from shared.errors import InvalidRequest
 from shared.families.base import FamilyFacts
 from shared.families.registry import families
-from shared.jobs.families.asked_job import AskedJob, KnownModel, mode_of
+from shared.jobs.families.asked_job import AskedJob, mode_of
 from shared.jobs.families.checks import check_job
 from shared.jobs.families.words import takers
 from shared.jobs.lora_scales import PartScales
@@ -18,13 +19,11 @@ def check_family(
 
     Nothing is checked if the family is not known before the model is loaded: the worker checks then.
     """
-    known = services.families
-    facts = known.facts(model)
-    _check_split(request, facts, model)
-    if facts is None:
+    known = known_model(services.families, model)
+    _check_split(request, known and known.facts, model)
+    if known is None:
         return
-    described = str(known.signature(model))
-    _check_lora_parts(request, facts, f"model {model!r} is {described}")
+    _check_lora_parts(request, known.facts, f"model {model!r} is {known.described}")
     asked = AskedJob(
         options=request,
         mode=mode_of(request.image, request.mask_image),
@@ -33,8 +32,7 @@ def check_family(
         guidance_scale=guidance_scale,
         sides={"width": request.width, "height": request.height},
     )
-    scheduler_config, is_inpainting = known.scheduler_config(model), known.is_inpainting(model)
-    check_job(asked, KnownModel(model, facts, described, scheduler_config, bool(is_inpainting)))
+    check_job(asked, known)
 
 
 def _check_lora_parts(request: JobRequest, facts: FamilyFacts, is_of: str) -> None:

@@ -7,7 +7,7 @@ from shared.errors import InvalidRequest
 from shared.families.registry import families
 from shared.jobs.families.asked_job import AskedJob, KnownModel
 from shared.jobs.families.controlnet_checks import check_controlnets
-from shared.jobs.families.shifts import check_shift
+from shared.jobs.families.model_limits import lacks_mu, modes_of, unused_fields
 from shared.jobs.families.words import MODE_WORDS, labels, modes_in_words, takers_of
 
 _NEGATIVE = ("negative_prompt", "negative_prompt_2", "negative_prompt_3")
@@ -25,12 +25,12 @@ def check_job(job: AskedJob, model: KnownModel) -> None:
     _check_sides(job, model)
     _check_scheduler(job, model)
     _check_guidance(job, model)
-    check_shift(job, model)
+    _check_shift(job, model)
     tokens, asked = facts.text_tokens, job.options.max_sequence_length
     if tokens is not None and asked is not None and asked > tokens.limit:
         detail = f"max_sequence_length is {asked}; {facts.label} reads at most {tokens.limit} tokens"
         raise InvalidRequest(detail, field="max_sequence_length")
-    if model.is_inpainting and job.mode != "mask":
+    if job.mode not in modes_of(model):
         detail = f"model {model.name!r} was trained to inpaint: it needs an image and a mask_image"
         raise InvalidRequest(detail, field="mask_image")
 
@@ -43,8 +43,10 @@ def _check_fields(job: AskedJob, model: KnownModel) -> None:
         same = [name for name in refused if takers_of(name) == who_take]
         detail = f"only {who_take} {', '.join(same)}; model {model.name!r} is {model.described}"
         raise InvalidRequest(detail, field=refused[0])
-    taken = facts.fields_in(job.mode, has_controlnets=job.has_controlnets)
+    taken, unused = facts.fields_in(job.mode, has_controlnets=job.has_controlnets), unused_fields(model)
     for name in asked:
+        if name in unused:
+            raise InvalidRequest(unused[name], field=name)
         if name not in taken:
             raise InvalidRequest(f"{model.named} takes no {name}{_where(job)}", field=name)
 
@@ -108,6 +110,13 @@ def _check_guidance(job: AskedJob, model: KnownModel) -> None:
         field = negative[0] if negative else "true_cfg_scale"
         detail = f"{field} of {model.named} needs a negative_prompt; it may be empty"
         raise InvalidRequest(detail, field=field)
+
+
+def _check_shift(job: AskedJob, model: KnownModel) -> None:
+    """ControlNets, where no pipeline can give the scheduler its shift."""
+    if job.has_controlnets and lacks_mu(model, job.mode):
+        detail = f"the scheduler of {model.named} shifts by the image's size: diffusers cannot do that"
+        raise InvalidRequest(f"{detail} with ControlNets", field="controlnets")
 
 
 def _unread(model: KnownModel, negative: Sequence[str], least: str) -> InvalidRequest:

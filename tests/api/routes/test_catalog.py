@@ -110,18 +110,21 @@ def test_every_preprocessor_has_a_description(client: FlaskClient) -> None:
 def test_what_jobs_with_controlnets_are_refused_by_is_listed(services: Services, tmp_path: Path) -> None:
     client = create_app(with_transformers(services, tmp_path)).test_client()
     models = {one["name"]: one for one in client.get("/v1/models").json["models"]}
-    # Flux's ControlNets that begin from an image have no second forward, those of SD3 take no mu
+    # Flux's ControlNets that begin from an image have no second forward
     flux = models["flux"]
     assert flux["controlnet_fields"]["text"] == flux["fields"]
     gone = {"negative_prompt_2", "true_cfg_scale"}
     assert set(flux["fields"]) - set(flux["controlnet_fields"]["image"]) == gone
-    assert set(models["sd3"]["fields"]) - set(models["sd3"]["controlnet_fields"]["text"]) == {"mu"}
+    # diffusers cannot give them the mu that a dynamic shift needs
+    assert models["sd3-dynamic"]["controlnet_modes"] == []
+    assert models["sd3-dynamic"]["controlnet_fields"] == {}
     # of a static shift, which the pipeline gives a dynamic one
     assert set(flux["schedulers"]) - set(models["schnell"]["schedulers"]) == {"dpmpp_2m_flow"}
     assert {name: (one["max_controlnets"], one["sums_controlnets"]) for name, one in models.items()} == {
         "flux": (8, True),
         "schnell": (8, True),
         "sd3": (8, True),
+        "sd3-dynamic": (8, True),
         "qwen": (8, False),
         "z": (1, True),
     }
@@ -133,8 +136,8 @@ def test_what_jobs_with_controlnets_are_refused_by_is_listed(services: Services,
         "flux-union": None, "sd3-net": 96 * 16, "sd3-small": 48 * 16,
     }  # fmt: skip
     assert {name: (one["max_side_px"], one["max_sequence_length_limit"]) for name, one in models.items()} == {
-        "flux": (2048, 512), "schnell": (2048, 512), "sd3": (96 * 16, 512), "qwen": (2048, 1024),
-        "z": (2048, 1024),
+        "flux": (2048, 512), "schnell": (2048, 512), "sd3": (96 * 16, 512),
+        "sd3-dynamic": (96 * 16, 512), "qwen": (2048, 1024), "z": (2048, 1024),
     }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from shared.jobs.families.asked_job import AskedJob, KnownModel, mode_of
 from shared.jobs.families.checks import check_job
 from shared.jobs.families.options import UNET_FIELDS, FamilyOptions
 from shared.jobs.options import JobOptions
+from tests.shared.jobs.families.field_values import VALUES
 
 FAMILIES: list[FamilyFacts] = [SD1, SDXL, FLUX, SD3, QWEN_IMAGE, Z_IMAGE]
 
@@ -60,25 +61,6 @@ def test_a_job_of_defaults_is_one_of_every_family(facts: FamilyFacts) -> None:
         ask(facts, mode)
     for mode in facts.controlnet_modes:
         ask(facts, mode, has_controlnets=True)
-
-
-#: A value of each field that is not its default.
-VALUES: dict[str, Any] = {
-    **dict.fromkeys(("prompt_2", "prompt_3"), "a dog"),
-    **dict.fromkeys(("negative_prompt_2", "negative_prompt_3"), "a bird"),
-    **dict.fromkeys((name for name in FamilyOptions.model_fields if "size" in name), (64, 64)),
-    **dict.fromkeys((name for name in FamilyOptions.model_fields if "crops" in name), (1, 1)),
-    "true_cfg_scale": 3.0,
-    "max_sequence_length": 128,
-    "shift": 2.0,
-    "mu": 1.0,
-    "cfg_normalization": 1.0,
-    "cfg_truncation": 0.5,
-    "guess_mode": True,
-    "clip_skip": 1,
-    "guidance_rescale": 0.5,
-    "long_prompt": "chunk",
-}
 
 
 def test_every_limited_field_is_of_some_family() -> None:
