@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.errors import ControlNetFailed
 from shared.families.sd3 import SD3
 from tests.tiny_transformers import make_sd3, make_sd3_controlnet
 from tests.workers.families.dtypes import in_turn
@@ -133,17 +132,6 @@ def test_a_guided_forward_is_diffusers_forward(bases: dict[str, Any], number: in
 
 
 @torch.inference_mode()
-def test_a_residual_that_no_block_reads_is_not_computed(bases: dict[str, Any]) -> None:
-    transformer = bases["3 medium"]
-    step, control_net = Step(transformer), make_controlnet(transformer, "medium", 23)
-    ran: list[int] = []
-    for i, block in enumerate(control_net.model.transformer_blocks):
-        block.register_forward_hook(lambda *_, i=i: ran.append(i))
-    computed = list(residuals(control_net, step))
-    assert ran == [index for index, _ in computed] == list(range(22))
-
-
-@torch.inference_mode()
 def test_rows_that_are_dropped_before_the_first_residual_change_no_other(bases: dict[str, Any]) -> None:
     transformer = bases["3.5 medium"]
     if transformer.dtype != torch.float32:
@@ -154,11 +142,3 @@ def test_rows_that_are_dropped_before_the_first_residual_change_no_other(bases: 
     for (index, whole), (same, row) in zip(residuals(control_net, step), kept, strict=True):
         assert index == same
         torch.testing.assert_close(row, whole[1:], rtol=1e-4, atol=1e-5)
-
-
-def test_a_control_mode_is_refused_by_name(bases: dict[str, Any]) -> None:
-    transformer = bases["3.5 medium"]
-    step, control_net = Step(transformer), make_controlnet(transformer, "medium", 12)
-    prepared = control_net.prepare(step.conditioning.controlnet_inputs)
-    with pytest.raises(ControlNetFailed, match="'net' is no union"):
-        control_net.forward(step.x, step.t.expand(ROWS), prepared, step.control, 1)

@@ -99,34 +99,6 @@ def test_residuals_and_what_becomes_of_them_are_diffusers_own(
 
 
 @torch.inference_mode()
-def test_hints_for_layers_that_the_base_model_does_not_have_are_not_computed(transformer: Any) -> None:
-    # Given a ControlNet for more layers than its base model has
-    model = ZImageControlNetModel.from_transformer(
-        make_z_image_controlnet("1.0", control_layers_places=[0, 3, 6, 9]).to(transformer.dtype), transformer
-    )
-    ran: list[int] = []
-    for i, layer in enumerate(model.control_layers):
-        layer.register_forward_pre_hook(lambda *_, i=i: ran.append(i))
-    controlnet = ZImageControlNet("net", model, Z_IMAGE, transformer.config)
-    assert list(Step(transformer.dtype).residuals(controlnet)) == list(controlnet.order) == [0, 1]
-    assert ran == [0, 1]
-
-
-@torch.inference_mode()
-def test_a_residual_is_there_before_the_next_control_layer_runs(transformer: Any) -> None:
-    controlnet = ZImageControlNet("net", make_model("2.1", transformer), Z_IMAGE, transformer.config)
-    ran: list[str] = []
-    for i, layer in enumerate(controlnet.model.control_layers):
-        layer.register_forward_pre_hook(lambda *_, i=i: ran.append(f"layer {i}"))
-    step = Step(transformer.dtype, channels=9)
-    prepared = controlnet.prepare(ZImageConditioning(step.captions).controlnet_inputs)
-    t = torch.tensor([STEP_T] * 2)
-    for i, _ in controlnet.forward(step.x, t, prepared, controlnet.embed(step.control, 2)):
-        ran.append(f"residual {i}")
-    assert ran == [f"{what} {i}" for i in range(3) for what in ("layer", "residual")]
-
-
-@torch.inference_mode()
 def test_the_context_refiner_runs_once_a_prompt(transformer: Any) -> None:
     controlnet = ZImageControlNet("net", make_model("2.1", transformer), Z_IMAGE, transformer.config)
     step = Step(transformer.dtype, channels=9)
@@ -152,16 +124,6 @@ def test_a_mask_for_a_controlnet_that_was_not_trained_for_one_is_refused(transfo
     controlnet = ZImageControlNet("pose", make_model("1.0", transformer), Z_IMAGE, transformer.config)
     with pytest.raises(ControlNetFailed, match="'pose' was not trained to inpaint"):
         controlnet.embed(noise(2, 9, 8, 12, seed=2, dtype=transformer.dtype), 2)
-
-
-@torch.inference_mode()
-def test_a_control_mode_is_refused(transformer: Any) -> None:
-    controlnet = ZImageControlNet("pose", make_model("1.0", transformer), Z_IMAGE, transformer.config)
-    step = Step(transformer.dtype)
-    prepared = controlnet.prepare(ZImageConditioning(step.captions).controlnet_inputs)
-    control, t = controlnet.embed(step.control, 2), torch.tensor([STEP_T] * 2)
-    with pytest.raises(ControlNetFailed, match="'pose' has no control_mode"):
-        controlnet.forward(step.x, t, prepared, control, mode=1)
 
 
 @torch.inference_mode()
