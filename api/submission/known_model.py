@@ -15,4 +15,5 @@ def known_model(families: ModelFamilies, name: str) -> KnownModel | None:
         described=str(families.signature(name)),
         scheduler_config=families.scheduler_config(name),
         is_inpainting=bool(families.is_inpainting(name)),
+        missing_parts=families.missing_parts(name),
     )

@@ -53,6 +53,13 @@ class ModelFamilies:
         facts, configs = self.facts(model), self._denoisers(model)
         return None if facts is None else facts.is_inpainting(configs[facts.denoiser])
 
+    def missing_parts(self, model: str) -> frozenset[str]:
+        """The optional parts of its family that a base model is known to lack."""
+        facts, index = self.facts(model), self._of_model(model, "model_index.json")
+        return (
+            frozenset() if facts is None or index is None else facts.optional_parts - {*facts.parts_of(index)}
+        )
+
     def scheduler_config(self, model: str) -> dict[str, Any] | None:
         """The scheduler config that a base model comes with."""
         return self._of_model(model, "scheduler/scheduler_config.json")

@@ -12,7 +12,7 @@ expected must raise nothing; whoever loads the model says what is wrong with it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from shared.families.controlnets import ControlNetTraits, ControlPlan, MaskUse, ModelSignature
@@ -68,6 +68,8 @@ class FamilyFacts(ABC):
     parts: tuple[str, ...]
     #: Of ``parts``, those that a folder may lack, if its ``model_index.json`` says so: see `parts_of`.
     optional_parts: frozenset[str] = frozenset()
+    #: Fields of a job that nothing but such a part reads.
+    part_fields: Mapping[str, frozenset[str]] = field(default_factory=dict)
     #: The text encoders among ``parts``, and what each one's tokenizer is called.
     tokenizers: Mapping[str, str]
     #: Class names of the family's ControlNets; the first is that of a config that names none.

@@ -115,6 +115,7 @@ SD3 = SD3Facts(
     ),
     parts=("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"),
     optional_parts=frozenset({"text_encoder_3"}),
+    part_fields={"text_encoder_3": frozenset({"prompt_3", "negative_prompt_3"})},
     tokenizers={
         "text_encoder": "tokenizer",
         "text_encoder_2": "tokenizer_2",

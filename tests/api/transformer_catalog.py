@@ -17,9 +17,13 @@ MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"num_attention_heads": 24},
         {"use_dynamic_shifting": True},
     ),
+    "sd3-without-t5": ("SD3Transformer2DModel", {"num_attention_heads": 24}, {"shift": 3.0}),
     "qwen": ("QwenImageTransformer2DModel", {}, {"use_dynamic_shifting": True}),
     "z": ("ZImageTransformer2DModel", {}, {"shift": 3.0}),
 }
+#: What ``model_index.json`` says of a third text encoder.
+T5 = ["transformers", "T5EncoderModel"]
+WITHOUT_T5 = {"sd3-without-t5"}
 CONTROLNETS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "flux-5-10": ("flux", "FluxControlNetModel", {"num_layers": 5, "num_single_layers": 10}),
     "flux-guided": (
@@ -54,7 +58,7 @@ def with_transformers(services: Services, folder: Path) -> Services:
 
     lines = ['default_model = "flux"']
     for name, (kind, config, scheduler) in MODELS.items():
-        write(f"{name}/model_index.json", {})
+        write(f"{name}/model_index.json", {"text_encoder_3": None if name in WITHOUT_T5 else T5})
         write(f"{name}/transformer/config.json", {"_class_name": kind, **config})
         write(f"{name}/vae/config.json", {"block_out_channels": [128, 256, 512, 512]})
         write(f"{name}/scheduler/scheduler_config.json", scheduler)

@@ -122,7 +122,14 @@ class BaseModel(LoadedParts):
         The web has asked that of most jobs; of models in single files and of hub ids it does not know it.
         """
         facts = self.facts
-        model = KnownModel(self.name, facts, facts.label, self.scheduler_config, self.is_inpainting)
+        model = KnownModel(
+            name=self.name,
+            facts=facts,
+            described=facts.label,
+            scheduler_config=self.scheduler_config,
+            is_inpainting=self.is_inpainting,
+            missing_parts=facts.optional_parts - self.parts.keys(),
+        )
         check_job(AskedJob.of(spec), model)
 
     @abstractmethod

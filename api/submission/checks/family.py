@@ -6,7 +6,7 @@ from api.submission.known_model import known_model
 from shared.errors import InvalidRequest
 from shared.families.base import FamilyFacts
 from shared.families.registry import families
-from shared.jobs.families.asked_job import AskedJob, mode_of
+from shared.jobs.families.asked_job import AskedJob, KnownModel, mode_of
 from shared.jobs.families.checks import check_job
 from shared.jobs.families.words import takers
 from shared.jobs.lora_scales import PartScales
@@ -23,7 +23,7 @@ def check_family(
     _check_split(request, known and known.facts, model)
     if known is None:
         return
-    _check_lora_parts(request, known.facts, f"model {model!r} is {known.described}")
+    _check_lora_parts(request, known)
     asked = AskedJob(
         options=request,
         mode=mode_of(request.image, request.mask_image),
@@ -35,12 +35,14 @@ def check_family(
     check_job(asked, known)
 
 
-def _check_lora_parts(request: JobRequest, facts: FamilyFacts, is_of: str) -> None:
+def _check_lora_parts(request: JobRequest, model: KnownModel) -> None:
+    trained, is_of = set(model.facts.lora_parts), f"model {model.name!r} is {model.described}"
     for i, lora in enumerate(request.loras):
         scales = lora.scale.model_dump(exclude_defaults=True) if isinstance(lora.scale, PartScales) else {}
-        for part in sorted(scales.keys() - set(facts.lora_parts)):
+        for part in sorted(scales.keys() - (trained - model.missing_parts)):
             who_take = takers(other for other in families() if part in other.lora_parts)
-            raise InvalidRequest(f"only {who_take} {part}; {is_of}", field=f"loras.{i}.scale.{part}")
+            why = f"only {who_take} {part}; {is_of}" if part not in trained else f"{is_of} without {part}"
+            raise InvalidRequest(why, field=f"loras.{i}.scale.{part}")
 
 
 def _check_split(request: JobRequest, facts: FamilyFacts | None, model: str) -> None:

@@ -44,6 +44,7 @@ class KnownModel(NamedTuple):
     described: str  # what an error text calls its family: `ModelSignature` or `FamilyFacts.label`
     scheduler_config: Config | None  # None: not known
     is_inpainting: bool = False  # see `FamilyFacts`
+    missing_parts: frozenset[str] = frozenset()  # of `FamilyFacts.optional_parts`, as far as they are known
 
     @property
     def named(self) -> str:

@@ -6,12 +6,7 @@ from shared.jobs.families.asked_job import KnownModel
 
 def unused_fields(model: KnownModel) -> dict[str, str]:
     """Those of `FamilyFacts.fields` that the model would ignore, each with the reason, as a sentence."""
-    if model.scheduler_config is None:
-        return {}
-    scheduler = f"the scheduler of model {model.name!r}"
-    if shifts_by_size(model):
-        return {"shift": f"{scheduler} shifts by the image's size: it has no static shift"}
-    return {"mu": f"{scheduler} has a static shift: it takes no mu"}
+    return {**_of_missing_parts(model), **_of_scheduler(model)}
 
 
 def fields_of(model: KnownModel) -> frozenset[str]:
@@ -33,6 +28,23 @@ def controlnet_modes_of(model: KnownModel) -> frozenset[Mode]:
     """The same of jobs with ControlNets."""
     modes = model.facts.controlnet_modes & modes_of(model)
     return frozenset(mode for mode in modes if not lacks_mu(model, mode))
+
+
+def _of_missing_parts(model: KnownModel) -> dict[str, str]:
+    return {
+        field: f"model {model.name!r} has no {part}: nothing reads {field}"
+        for part in model.missing_parts
+        for field in model.facts.part_fields.get(part, ())
+    }
+
+
+def _of_scheduler(model: KnownModel) -> dict[str, str]:
+    if model.scheduler_config is None:
+        return {}
+    scheduler = f"the scheduler of model {model.name!r}"
+    if shifts_by_size(model):
+        return {"shift": f"{scheduler} shifts by the image's size: it has no static shift"}
+    return {"mu": f"{scheduler} has a static shift: it takes no mu"}
 
 
 def shifts_by_size(model: KnownModel) -> bool:

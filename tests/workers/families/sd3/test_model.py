@@ -122,6 +122,12 @@ def test_more_layers_than_clip_has_are_not_skipped(world: TransformerWorld) -> N
         world.ours(world.spec(clip_skip=3))
 
 
+@pytest.mark.parametrize("field", ["prompt_3", "negative_prompt_3"])
+def test_a_text_for_a_t5_that_is_not_there_is_refused(world: TransformerWorld, field: str) -> None:
+    with pytest.raises(SwiftError, match=f"'without-t5' has no text_encoder_3: nothing reads {field}"):
+        world.ours(world.spec(model="without-t5", **{field: "a tree"}))
+
+
 def test_a_text_that_is_cut_is_told(world: TransformerWorld) -> None:
     spec = world.spec(prompt="a red cat on a blue background " * 6, max_sequence_length=16)
     job, _ = world.run(spec)
