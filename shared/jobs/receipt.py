@@ -106,6 +106,9 @@ class Receipt(StrictMessage):
     version: int = Field(FORMAT, ge=1, le=FORMAT, description="of the format")
     spec: JobSpec
     model_sha256: Sha256
+    configs_sha256: Sha256 = Field(
+        "", description="of the model's configs and tokenizers; empty: an older receipt"
+    )
     switches: JsonObject = Field({}, description="how the model was loaded: attention slicing, VAE tiling")
     scheduler_config: JsonObject
     controlnets: list[ControlNetReceipt] = Field(max_length=MAX_CONTROLNETS, description="as in `spec`")

@@ -111,11 +111,6 @@ class BaseModel(LoadedParts):
 
     # --- what a job is made of ---------------------------------------------------------------------
 
-    @property
-    @abstractmethod
-    def text_encoders_sha256(self) -> str:
-        """The hash of all that `encode_texts` reads of the model: weights as loaded, configs, tokenizers."""
-
     def check_fields(self, spec: JobSpec) -> None:
         """Raise `InvalidRequest` for what the model or its family does not have.
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -12,6 +13,7 @@ from workers.families.text_encoder_weights import ApartEncoder, TextEncoderWeigh
 from workers.lora.patch import Patcher
 from workers.lora.scales import LayerScales, no_layer_scales
 from workers.lora.targets import LoraTargets
+from workers.runtime.weights.configs import configs_sha256
 from workers.runtime.weights.loaded import weight_bytes, weights_sha256
 
 
@@ -46,6 +48,18 @@ class LoadedParts(ABC):
         self.lora_parts = {part: parts[part] for part in facts.lora_parts if part in parts}
         self.patcher = Patcher(self.lora_parts, self.layer_scales)
         self.patched_with: set[tuple[str, str]] = set()  # names and ETags of the LoRAs in the weights
+
+    @property
+    @abstractmethod
+    def text_encoders_sha256(self) -> str:
+        """The hash of all that decides embeddings: weights as loaded, configs, tokenizers, chat templates."""
+
+    @cached_property
+    def configs_sha256(self) -> str:
+        """The hash of what decides pixels beside weights: the configs of all parts, and tokenizers."""
+        others = {part: module for part, module in self.parts.items() if part not in self.facts.tokenizers}
+        configs: dict[str, Any] = {part: getattr(module, "config", {}) for part, module in others.items()}
+        return configs_sha256(self.text_encoders_sha256, configs)
 
     @property
     def weight_bytes(self) -> int:

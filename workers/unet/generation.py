@@ -58,7 +58,7 @@ class Generation:
         self._schedule = make_schedule(steps, model.scheduler_config, context.worker.device)
         self._total = len(self._schedule.timesteps)
         self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())
-        context.replay.check_model(model.sha256, self._scheduler_config)
+        context.replay.check_model(model, self._scheduler_config)
         self._times = context.device_times
         self._in_flight = StepsInFlight(context.worker.device)
         self._finite = NonFiniteTracker(model, spec, context.worker.device)

@@ -85,6 +85,13 @@ class SD3Model(TransformerModel):
             raise InvalidRequest(detail, field="clip_skip")
         return super().text_inputs(spec)
 
+    @property
+    def text_facts(self) -> Mapping[str, Any]:
+        """See `TransformerModel`; without T5, how wide the zeros in place of its tokens are."""
+        if "text_encoder_3" in self.text_encoders:
+            return {}
+        return {"joint_attention_dim": self.denoiser_config["joint_attention_dim"]}
+
     @torch.inference_mode()
     def encode_texts(self, spec: JobSpec) -> dict[str, Tensor]:
         """See `BaseModel`; without T5, its tokens are zeros."""

@@ -18,8 +18,9 @@ from workers.engines.eager import EAGER
 from workers.families.base import BaseModel
 from workers.families.guidance import CFGBranch
 from workers.families.staged_forward import StagedForward
-from workers.families.transformer.texts import TokenWindow, text_encoders_sha256, truncation_warnings
+from workers.families.transformer.texts import TokenWindow, truncation_warnings
 from workers.families.transformer.two_forwards import BranchPair, in_lockstep
+from workers.runtime.weights.configs import text_encoders_sha256
 from workers.runtime.weights.loaded import first_parameter, weights_sha256
 
 
@@ -76,6 +77,11 @@ class TransformerModel(BaseModel):
         assert tokens is not None, "the family has the field max_sequence_length"
         return spec.max_sequence_length or tokens.default
 
+    @property
+    def text_facts(self) -> Mapping[str, Any]:
+        """What `encode_texts` reads of the model beside its text encoders and tokenizers; JSON values."""
+        return {}
+
     # --- see `BaseModel` ---------------------------------------------------------------------------
 
     @property
@@ -119,7 +125,7 @@ class TransformerModel(BaseModel):
             part: (encoder, getattr(self.pipe, self.facts.tokenizers[part]))
             for part, encoder in self.text_encoders.items()
         }
-        return text_encoders_sha256(self.text_weights_sha256, encoders)
+        return text_encoders_sha256(self.text_weights_sha256, encoders, self.text_facts)
 
     def text_inputs(self, spec: JobSpec) -> dict[str, Any]:
         """See `BaseModel`."""

@@ -1,8 +1,6 @@
-"""What text encoders see of the texts of a job, whose ends may be cut off, and the hash of the encoders."""
+"""What text encoders see of the texts of a job, whose ends may be cut off."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -54,15 +52,3 @@ def truncation_warnings(windows: Iterable[TokenWindow]) -> list[str]:
             sentence = f"{field} has {len(ids)} tokens, the text encoder sees {tokens}; ignored: {lost!r}"
             warnings[sentence] = None
     return list(warnings)
-
-
-def text_encoders_sha256(weights: str, encoders: Mapping[str, tuple[Any, Any]]) -> str:
-    """The hash of all that decides embeddings: ``weights``, their hash, and each encoder's config and
-    tokenizer, by part."""
-    described: list[Any] = [weights]
-    for part, (encoder, tokenizer) in sorted(encoders.items()):
-        rules = json.loads(tokenizer.backend_tokenizer.to_str())
-        rules["padding"] = rules["truncation"] = None  # those of its last call: each call sets its own
-        config = encoder.config.to_json_string()
-        described.append([part, config, rules, tokenizer.model_max_length, tokenizer.special_tokens_map])
-    return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()

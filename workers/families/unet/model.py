@@ -5,8 +5,6 @@ Their members differ in how texts become conditioning: `workers.families.unet.st
 """
 
 import dataclasses
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property, partial
@@ -40,6 +38,7 @@ from workers.families.unet.prompts.weighted_prompt import check_weighted, split_
 from workers.families.unet.stages import UNetStages
 from workers.families.vae.latents import VaeLatents
 from workers.lora.scales import LayerScales
+from workers.runtime.weights.configs import text_encoders_sha256
 from workers.runtime.weights.loaded import weights_sha256
 
 
@@ -191,16 +190,12 @@ class UNetModel(BaseModel):
     @cached_property
     def text_encoders_sha256(self) -> str:
         """See `BaseModel`."""
-        zeros = dict(self.pipe.config).get("force_zeros_for_empty_prompt")
-        described: list[Any] = [self.text_weights_sha256, zeros]
-        for part, encoder in self.text_encoders.items():
-            tokenizer = getattr(self.pipe, self.facts.tokenizers[part])
-            described.append(encoder.config.to_json_string())
-            rules = json.loads(tokenizer.backend_tokenizer.to_str())
-            rules["padding"] = rules["truncation"] = None  # those of its last call: each call sets its own
-            described.append(rules)
-            described.append([tokenizer.model_max_length, tokenizer.special_tokens_map])
-        return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
+        facts = {"force_zeros": dict(self.pipe.config).get("force_zeros_for_empty_prompt")}
+        encoders = {
+            part: (encoder, getattr(self.pipe, self.facts.tokenizers[part]))
+            for part, encoder in self.text_encoders.items()
+        }
+        return text_encoders_sha256(self.text_weights_sha256, encoders, facts)
 
     def text_inputs(self, spec: JobSpec) -> dict[str, Any]:
         """See `BaseModel`."""

@@ -119,6 +119,8 @@ class Leader:
         self._follower = ready
         if ready.model_sha256 != self._context.model.sha256:
             self._lose_follower("it has other weights of the model")
+        elif ready.configs_sha256 not in ("", self._context.model.configs_sha256):
+            self._lose_follower("it has other configs or tokenizers of the model")
         elif self._context.spec.is_exact and not self._is_alike(ready):
             self._lose_follower("an exact job is computed on one platform")
         elif self.receipt is not None and ready.receipt != self.receipt:

@@ -48,4 +48,5 @@ class BranchPrediction(Message):
     #: not the worker's own.
     controlnets: dict[int, list[UsedControlNet]] = Field(default_factory=dict)
     model_sha256: str = ""  # when it is ready: of its weights
+    configs_sha256: str = ""  # when it is ready: of its configs and tokenizers; older workers say nothing
     receipt: WorkerReceipt | None = None  # when it is ready: what it computes with

@@ -36,6 +36,7 @@ class UncondBranch:
             step=READY,
             worker=self._name,
             model_sha256=model.sha256,
+            configs_sha256=model.configs_sha256,
             receipt=worker_receipt(model, self._context.engine),
         )
 

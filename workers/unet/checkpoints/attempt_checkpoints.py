@@ -150,6 +150,7 @@ def _basis_of(context: AttemptContext, scheduler_config: Mapping[str, Any]) -> B
         "spec": context.spec.model_dump(mode="json"),
         "scheduler_config": scheduler_config,
         "switches": model.switches,
+        "configs": model.configs_sha256,
     }
     text = json.dumps(request, sort_keys=True, default=str)
     return Basis(

@@ -40,7 +40,9 @@ class Basis(StrictMessage):
 
     worker: WorkerReceipt
     model_sha256: Sha256
-    request: Sha256 = Field(description="digest of the job, its scheduler config and the model's switches")
+    request: Sha256 = Field(
+        description="digest of the job, its scheduler config, the model's other configs, switches"
+    )
 
 
 class CheckpointHeader(StrictMessage):

@@ -9,7 +9,7 @@ from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 
 #: Goes up when other tensors are stored under the same name.
-FORMAT = 2
+FORMAT = 3
 
 
 def embeddings_key(model: BaseModel, spec: JobSpec) -> str | None:

@@ -47,6 +47,7 @@ def write_receipt(
     return Receipt(
         spec=spec.with_control_maps(control_maps).model_copy(update=known),
         model_sha256=model.sha256,
+        configs_sha256=model.configs_sha256,
         switches=model.switches,
         scheduler_config=scheduler_config,
         controlnets=controlnets,

@@ -8,6 +8,8 @@ from shared.errors import ReceiptMismatch
 from shared.jobs.options import LoraLoading
 from shared.jobs.receipt import ControlNetReceipt, Receipt, WorkerReceipt
 from shared.jobs.spec import JobSpec
+from workers.families.base import BaseModel
+from workers.unet.output.receipt import worker_receipt
 
 
 class Replay:
@@ -20,12 +22,16 @@ class Replay:
         )
         self._loras = {lora.name: lora.sha256 for lora in receipt.loras} if receipt else {}
 
-    def check_model(self, sha256: str, scheduler_config: Mapping[str, Any]) -> None:
+    def check_model(self, model: BaseModel, scheduler_config: Mapping[str, Any]) -> None:
         """Called before anything is generated; raises `ReceiptMismatch`."""
         was = self._receipt
         if was is None:
             return
-        _compare(f"the weights of model {was.spec.model!r}", was.model_sha256, sha256)
+        _compare(f"the weights of model {was.spec.model!r}", was.model_sha256, model.sha256)
+        # Another version of a library writes other configs; it is reported anyway.
+        if was.worker.versions == worker_receipt(model).versions:
+            what = f"a config or tokenizer of model {was.spec.model!r}"
+            _compare(what, was.configs_sha256, model.configs_sha256)
         # A key that only one of them has comes with another version of diffusers, which is reported anyway.
         for name in sorted(was.scheduler_config.keys() & scheduler_config.keys()):
             if not name.startswith("_"):  # versions and paths

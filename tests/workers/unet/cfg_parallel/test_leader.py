@@ -42,8 +42,9 @@ class Follower:
         self._name = name
         assert self._channel.claim(name)
 
-    def respond_ready(self, model_sha256: str, receipt: WorkerReceipt) -> None:
-        self._respond(step=READY, model_sha256=model_sha256, receipt=receipt)
+    def respond_ready(self, model_sha256: str, receipt: WorkerReceipt, configs_sha256: str = "") -> None:
+        """Without ``configs_sha256`` as an older worker does."""
+        self._respond(step=READY, model_sha256=model_sha256, receipt=receipt, configs_sha256=configs_sha256)
 
     def take_step(self) -> BranchStep:
         taken = self._channel.next_step(WAIT_S)
@@ -190,9 +191,10 @@ def test_workers_with_other_weights_are_offered_the_job_once_each(
 ) -> None:
     with led(make_worker()) as job:
         other: Follower | None = None
-        for name in ("unet2@test", "unet3@test"):
+        others = {"unet2@test": ("0" * 64, ""), "unet3@test": (job.sha256, "0" * 64)}
+        for name, (weights, configs) in others.items():
             other = Follower(job.worker, job.offer(after=other), name)
-            other.respond_ready("0" * 64, job.receipt)
+            other.respond_ready(weights, job.receipt, configs)
         offer = job.offer(after=other)
         assert offer.excluded == ["unet2@test", "unet3@test"]
         assert not job.leader.has_follower()

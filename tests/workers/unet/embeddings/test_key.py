@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 import torch
 
+from infra.tiny_models.sd3 import make_sd3
+from infra.tiny_models.z_image import make_z_image
 from shared.jobs.lora_scales import PartScales
 from shared.jobs.spec import JobSpec
 from tests.tiny_models import EMOJI, make_lora, make_pipeline
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
+from workers.families.sd3.model import SD3Model
 from workers.families.unet.loading import unet_model
+from workers.families.z_image.model import ZImageModel
 from workers.lora.formats.parser import read_lora
 from workers.runtime.model_cache import ModelCache
 from workers.unet.embeddings.key import embeddings_key
@@ -124,6 +128,34 @@ def test_other_weights_tokenizers_types_and_threads_have_other_keys() -> None:
     finally:
         torch.set_num_threads(threads)
     assert len(keys) == 5
+
+
+def test_what_a_tokenizer_does_unless_a_call_says_otherwise_counts() -> None:
+    pipe = make_pipeline()
+    keys = [key_of(unet_model("tiny", pipe), spec())]
+    pipe.tokenizer.truncation_side = "left"  # of a long prompt the other end is read
+    keys.append(key_of(unet_model("tiny", pipe), spec()))
+    pipe.tokenizer.padding_side = "left"
+    keys.append(key_of(unet_model("tiny", pipe), spec()))
+    assert len(set(keys)) == 3
+
+
+def test_a_chat_template_counts() -> None:
+    pipe, job = make_z_image(), spec(scheduler="flow_match_euler")
+    first, second = ZImageModel("first", pipe), ZImageModel("second", pipe)
+    key, texts = key_of(first, job), first.encode_texts(job)
+    pipe.tokenizer.chat_template = "{% for m in messages %}Draw in oil. {{ m['content'] }}{% endfor %}"
+    assert not torch.equal(second.encode_texts(job)["prompt"], texts["prompt"])
+    assert key_of(second, job) != key
+
+
+def test_without_t5_the_width_of_the_zeros_in_its_place_counts() -> None:
+    job = spec(scheduler="flow_match_euler")
+    for with_t5 in (True, False):
+        pipe = make_sd3(with_t5=with_t5)
+        key = key_of(SD3Model("first", pipe), job)
+        pipe.transformer.register_to_config(joint_attention_dim=64)
+        assert (key_of(SD3Model("second", pipe), job) == key) is with_t5
 
 
 def test_the_key_is_the_same_once_the_tokenizer_was_used() -> None:

@@ -116,9 +116,10 @@ def test_a_bounded_image_whose_lora_came_late_is_replayed_as_the_same_file(
     ("changes", "told"),
     [
         ({"model_sha256": "0" * 64}, "the weights of model 'emoji-sd'"),
+        ({"configs_sha256": "0" * 64}, "a config or tokenizer of model 'emoji-sd'"),
         ({"scheduler_config": {"beta_start": 0.5}}, "beta_start of scheduler 'ddim'"),
     ],
-    ids=["model", "scheduler"],
+    ids=["model", "configs", "scheduler"],
 )
 def test_a_changed_model_is_refused_before_anything_is_generated(
     changes: dict[str, Any], told: str, make_worker: MakeWorker
@@ -129,6 +130,20 @@ def test_a_changed_model_is_refused_before_anything_is_generated(
         again(worker, job, **changes)
     [failed] = worker.jobs.page(status="failed", limit=1)[0]
     assert (failed.error and failed.error.code, failed.step) == ("receipt_mismatch", 0)
+
+
+def test_configs_are_compared_only_with_those_of_the_same_libraries(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job = run(worker, spec())
+    assert job.receipt is not None
+    older = again(worker, job, configs_sha256="")  # a receipt that does not say them
+    assert (older.status, older.warnings) == ("succeeded", [])
+    versions = {**job.receipt.worker.versions, "diffusers": "0.1.0"}
+    there = job.receipt.worker.model_copy(update={"versions": versions})
+    replayed = again(worker, job, configs_sha256="0" * 64, worker=there)
+    assert replayed.status == "succeeded"
+    [warning] = replayed.warnings
+    assert "diffusers" in warning
 
 
 def test_a_changed_controlnet_is_told_before_its_residuals_are_used(make_worker: MakeWorker) -> None:
