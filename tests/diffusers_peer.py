@@ -53,7 +53,7 @@ def make_scheduler(spec: JobSpec, config: Any) -> Any:
     kind = SCHEDULERS[spec.scheduler]
     shift = {} if spec.shift is None else {str(kind.shift_option): spec.shift}
     if kind.shift_option == "flow_shift":
-        shift = {"flow_shift": config.get("shift", 1.0), **shift}
+        shift = {"flow_shift": config.get("flow_shift", config.get("shift", 1.0)), **shift}
     return getattr(diffusers, kind.name).from_config(config, **kind.options, **shift)
 
 

@@ -150,12 +150,13 @@ def make_schedule(steps: TimestepSpec, config: Any, device: Device) -> Schedule:
 
 
 def _shift(steps: TimestepSpec, kind: SchedulerClass, config: Any) -> dict[str, Any]:
-    """The option for the job's static shift, or the model's where the class calls it otherwise."""
+    """The option for the job's static shift, or for the model's, which its config may call otherwise."""
     if kind.shift_option is None:
         return {}
     if steps.shift is not None:
         return {kind.shift_option: steps.shift}
-    return {} if kind.shift_option == "shift" else {kind.shift_option: config.get("shift", 1.0)}
+    own = config.get(kind.shift_option, config.get("shift", 1.0))
+    return {} if kind.shift_option == "shift" else {kind.shift_option: own}
 
 
 def _keep_scalings(scheduler: Any, device: Device) -> None:

@@ -57,6 +57,20 @@ def test_a_static_shift_is_the_jobs_or_the_models(name: str, shift: float | None
     assert torch.equal(made.scheduler.sigmas, scheduler.sigmas)
 
 
+@pytest.mark.parametrize("name", ["unipc_flow", "dpmpp_2m_flow"])
+def test_a_model_with_a_scheduler_of_flow_sigmas_keeps_its_shift(name: str) -> None:
+    kind = SCHEDULERS[name]
+    config = {"num_train_timesteps": 1000, "flow_shift": 3.0, **kind.options}
+    scheduler = getattr(diffusers, kind.name).from_config(config)
+    scheduler.set_timesteps(STEPS)
+    made = make_schedule(TimestepSpec(name, STEPS), config, CPU)
+    assert made.scheduler.config["flow_shift"] == 3.0
+    assert torch.equal(made.timesteps, scheduler.timesteps)
+    assert torch.equal(made.scheduler.sigmas, scheduler.sigmas)
+    asked = make_schedule(TimestepSpec(name, STEPS, shift=2.0), config, CPU)
+    assert asked.scheduler.config["flow_shift"] == 2.0
+
+
 @pytest.mark.parametrize("strength", [0.15, 0.55, 1.0])
 @pytest.mark.parametrize("name", ["flow_match_euler", "flow_match_euler_karras", "flow_match_heun"])
 def test_an_image_leaves_the_steps_that_the_pipeline_runs(name: str, strength: float) -> None:
