@@ -114,6 +114,9 @@ class FamilyFacts(ABC):
     #: What its jobs may generate from: where diffusers has a pipeline.
     modes: frozenset[Mode] = MODES
     mask_reader: MaskReader = "base_model"
+    #: Whether inpainting at strength 1 begins with noise alone, wherever the steps begin; else with the image
+    #: as noisy as the first step expects it.
+    full_strength_is_noise: bool = True
     #: How many control images a job may have; None: as many as it likes.
     max_controlnets: int | None = None
     #: Whether diffusers sums the residuals of different ControlNets.

@@ -138,6 +138,7 @@ SD3 = SD3Facts(
     defaults=ModelDefaults("flow_match_euler", 28, 7.0),
     text_tokens=TextTokens(256, 512),
     mask_reader="controlnets",
+    full_strength_is_noise=True,
     transformer_classes=frozenset({"SD3Transformer2DModel"}),
     file_words=("joint_blocks.0.x_block.", "joint_blocks.0.context_block."),
     diffusers_file_words=("transformer_blocks.0.norm1_context.", "pos_embed.pos_embed", "proj_out."),

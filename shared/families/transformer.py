@@ -43,6 +43,7 @@ class TransformerFacts(FamilyFacts):
     #: Tokens of text that residuals have beside those of the image; of a prompt of usual length.
     residual_text_tokens: int = 0
     refuses_unread_prompts: bool = True
+    full_strength_is_noise: bool = False
     matches_flow: bool = True
 
     def is_family_of(self, config: Config) -> bool:

@@ -46,7 +46,7 @@ class MaskConditioning(InitialLatents):
 def start_inpainting(
     model: BaseModel, schedule: Schedule, generators: list[Generator], source: InputImages, strength: float
 ) -> InitialLatents:
-    """At ``strength`` 1 from noise alone, else from the noised image.
+    """At ``strength`` 1 from noise alone (`FamilyFacts.full_strength_is_noise`), else from the noised image.
 
     All images share one sample of the input image, from the first generator.
     """
@@ -59,7 +59,7 @@ def start_inpainting(
 
     def first_latents(image: Tensor | None) -> tuple[Tensor, Tensor]:
         noise = model.latents.sample_noise_for_image(generators, (width, height))
-        if image is None or (strength == 1 and not schedule.matches_flow):
+        if image is None or (strength == 1 and model.facts.full_strength_is_noise):
             return noise, schedule.initial(noise)
         return noise, schedule.noised(image, noise, 0)
 

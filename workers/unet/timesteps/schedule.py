@@ -41,11 +41,6 @@ class Schedule:
         """The timestep of ``step``."""
         return Timestep(self.timesteps[step].item(), self._on_device[step])
 
-    @property
-    def matches_flow(self) -> bool:
-        """Whether latents are noise and image, mixed by sigma: at sigma 1 nothing is left of the image."""
-        return hasattr(self.scheduler, "scale_noise")
-
     def step(self, prediction: Tensor, step: int, latents: Tensor, options: dict[str, Any]) -> Tensor:
         """The latents after ``step``; ``options`` are `step_options`."""
         with self.device.non_blocking():
@@ -68,7 +63,7 @@ class Schedule:
         """``latents`` as noisy as ``step`` expects them; all of the same shape."""
         t = self.timesteps[step : step + 1]
         with self.device.non_blocking():
-            if self.matches_flow:
+            if hasattr(self.scheduler, "scale_noise"):  # of flow matching
                 return torch.as_tensor(self.scheduler.scale_noise(latents, t, noise))
             return torch.as_tensor(self.scheduler.add_noise(latents, noise, t))
 

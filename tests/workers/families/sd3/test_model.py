@@ -78,6 +78,14 @@ def test_an_image_and_a_mask_are_taken_as_in_diffusers(world: TransformerWorld, 
     assert world.ours(spec).has_bits_of(theirs(world, spec))
 
 
+def test_a_mask_at_full_strength_begins_as_in_diffusers_wherever_the_steps_begin(
+    world: TransformerWorld,
+) -> None:
+    begins = {"sigmas": [0.8, 0.5, 0.2], "num_inference_steps": 3, "strength": 1.0}
+    spec = world.spec(**{**world.mask(), **begins})
+    assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
 def test_images_of_a_mask_share_one_sample_as_in_diffusers(world: TransformerWorld) -> None:
     spec = world.spec(num_inference_steps=4, num_images=2, **world.mask())
     assert world.ours(spec).has_bits_of(theirs(world, spec))
