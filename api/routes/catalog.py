@@ -76,7 +76,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 schedulers=_schedulers(services, name),
                 size_multiple=services.families.size_multiple(name),
                 max_side_px=_max_side_px(services, name),
-                step_limits=_limits(_schedulers(services, name), services.families.scheduler_config(name)),
+                step_limits=_limits(services, name),
                 controlnets=controlnets,
                 **_workers("unet", workers, name),
             )
@@ -175,8 +175,13 @@ def _schedulers(services: Services, model: str) -> list[str]:
     return list(SCHEDULERS if facts is None else schedulers_of(facts, config))
 
 
-def _limits(schedulers: Sequence[str], config: dict[str, Any] | None) -> dict[str, StepLimitsResponse]:
-    known = {scheduler: step_limits(scheduler, config) for scheduler in schedulers}
+def _limits(services: Services, model: str) -> dict[str, StepLimitsResponse]:
+    """Of jobs from text, without ControlNets."""
+    facts, config = services.families.facts(model), services.families.scheduler_config(model)
+    begins = facts is not None and facts.sets_begin_index(has_controlnets=False)
+    known = {
+        name: step_limits(name, config, sets_begin_index=begins) for name in _schedulers(services, model)
+    }
     return {name: StepLimitsResponse(**own._asdict()) for name, own in known.items() if own != ANY}
 
 

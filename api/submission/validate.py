@@ -37,9 +37,9 @@ def validate(request: JobRequest, services: Services) -> ValidRequest:
     model = catalog.models[known_name(name, catalog.models, "model", field="model")]
     scheduler = model.scheduler if request.scheduler is None else request.scheduler
     known_name(scheduler, SCHEDULERS, "scheduler", field="scheduler")
-    steps = check_steps(
-        request, model, scheduler, services.families.scheduler_config(name), limit=settings.max_steps
-    )
+    families, limit = services.families, settings.max_steps
+    config, facts = families.scheduler_config(name), families.facts(name)
+    steps = check_steps(request, model, scheduler, config, limit=limit, facts=facts)
     strength = check_strength(request, steps, scheduler)
     seed, num_images = check_seeds(request, limit=settings.max_images)
     check_size(request, limit_px=largest_side_px(request, services, name))

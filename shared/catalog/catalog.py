@@ -137,9 +137,10 @@ def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, setting
             hint = f"did you mean {near}?" if near else f"known are {', '.join(SCHEDULERS)}"
             why = f"{quoted(model.scheduler)} is unknown; {hint}"
             raise errors.at(("models", name, "scheduler"), why)
-        scheduler_config = families.scheduler_config(name)
-        _check_fits_family(name, model, families.facts(name), scheduler_config, errors)
-        own = step_limits(model.scheduler, scheduler_config)
+        scheduler_config, facts = families.scheduler_config(name), families.facts(name)
+        _check_fits_family(name, model, facts, scheduler_config, errors)
+        sets_begin_index = facts is not None and facts.sets_begin_index(has_controlnets=False)
+        own = step_limits(model.scheduler, scheduler_config, sets_begin_index=sets_begin_index)
         limits = [("num_inference_steps", own.max_steps, f"scheduler {model.scheduler}")]
         largest = families.largest_side(name)
         if largest is not None:

@@ -168,12 +168,14 @@ class StepLimits(NamedTuple):
     max_steps: int = MAX_STEPS
 
 
-def step_limits(scheduler: str, config: Mapping[str, Any] | None, *, has_image: bool = False) -> StepLimits:
+def step_limits(
+    scheduler: str, config: Mapping[str, Any] | None, *, sets_begin_index: bool = False
+) -> StepLimits:
     """The limits of ``num_inference_steps`` that are certain without torch, for a scheduler ``config``.
 
     ``None`` is an unknown config, of which nothing is certain. Within these limits the worker decides, before
-    the first step (`workers.unet.timesteps.dry_run`). ``has_image``: for a job that starts from an image;
-    its ``strength`` determines the first timestep.
+    the first step (`workers.unet.timesteps.dry_run`). ``sets_begin_index``: for a job that starts from an
+    image, whose ``strength`` says where the scheduler begins, or of a family whose pipeline says it.
     """
     if config is None:
         return StepLimits()
@@ -185,7 +187,12 @@ def step_limits(scheduler: str, config: Mapping[str, Any] | None, *, has_image: 
     if kind in ("DDIMScheduler", "DDPMScheduler"):
         return StepLimits(max_steps=min(trained, MAX_STEPS))
     base, _, noise = scheduler.rpartition("_")
-    if noise == "beta" and base in _MULTISTEP and not has_image and not config.get("rescale_betas_zero_snr"):
+    if (
+        noise == "beta"
+        and base in _MULTISTEP
+        and not sets_begin_index
+        and not config.get("rescale_betas_zero_snr")
+    ):
         names = ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
         most = _BETA_STEPS.get(tuple(str(config.get(name)) for name in names), MAX_STEPS)
         return StepLimits(max_steps=MAX_STEPS if config.get("trained_betas") else most)

@@ -28,6 +28,9 @@ MODES: frozenset[Mode] = frozenset({"text", "image", "mask"})
 #: the image, and what the mask keeps is put back after each step. Or the job's ControlNets, or the only one
 #: it may have: then it generates from noise, and nothing is put back.
 MaskReader = Literal["base_model", "controlnets", "one_controlnet"]
+#: Which pipelines of a family have a scheduler begin at its first index (``set_begin_index(0)``) when a job
+#: begins with noise. Others have it look for the first timestep: of two equal ones it takes the second.
+BeginsAtFirstIndex = Literal["never", "without_controlnets", "always"]
 #: What jobs generate from that a ControlNet guides, if it is ControlNets that see their masks.
 _MODES_OF_USE: Mapping[MaskUse, frozenset[Mode]] = {
     "none": frozenset({"text"}),
@@ -101,6 +104,7 @@ class FamilyFacts(ABC):
     #: Whether its pipelines give a scheduler ``mu`` whatever the model's scheduler config says; else only
     #: where that shifts by the image's size.
     always_gives_mu: bool = False
+    begins_at_first_index: BeginsAtFirstIndex = "never"
     #: What a model uses whose catalog entry does not say it.
     defaults: ModelDefaults = DEFAULTS
     #: Above which ``guidance_scale`` there is an unconditional branch; None: ``true_cfg_scale`` decides that.
@@ -195,6 +199,11 @@ class FamilyFacts(ABC):
     def modes_with(self, traits: ControlNetTraits) -> frozenset[Mode]:
         """What jobs may generate from that a ControlNet with these traits guides."""
         return self.modes if self.mask_reader == "base_model" else _MODES_OF_USE[traits.mask]
+
+    def sets_begin_index(self, *, has_controlnets: bool) -> bool:
+        """See `BeginsAtFirstIndex`; of jobs that begin with noise."""
+        begins = self.begins_at_first_index
+        return begins == "always" or (begins == "without_controlnets" and not has_controlnets)
 
     def layers_of_base(self, controlnet: Config) -> tuple[str, ...]:
         """What the names of the denoiser's weights begin with that the ControlNet is loaded with, too."""

@@ -109,6 +109,7 @@ FLUX = FluxFacts(
     guidance_batches="two_forwards",
     unused_schedulers=TAKES_NO_MU,
     always_gives_mu=True,
+    begins_at_first_index="without_controlnets",
     unused_with_controlnets=TAKES_NO_SIGMAS,
     transformer_classes=frozenset({"FluxTransformer2DModel"}),
     file_words=("double_blocks.0.img_attn.", "double_blocks.0.img_mod.", "single_blocks.0.linear1."),

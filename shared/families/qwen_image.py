@@ -93,6 +93,7 @@ QWEN_IMAGE = QwenImageFacts(
     guidance_batches="two_forwards",
     unused_schedulers=TAKES_NO_SIGMAS,
     always_gives_mu=True,
+    begins_at_first_index="always",
     mask_reader="one_controlnet",
     sums_controlnets=False,
     transformer_classes=frozenset({"QwenImageTransformer2DModel"}),

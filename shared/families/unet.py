@@ -186,6 +186,7 @@ SDXL = UNetFacts(
         "negative_crops_coords_top_left",
         "negative_target_size",
     },
+    begins_at_first_index="without_controlnets",
     addition_embed_type="text_time",
     text_widths=None,
 )

@@ -104,6 +104,7 @@ Z_IMAGE = ZImageFacts(
     text_tokens=TextTokens(512, 1024),
     unused_schedulers=TAKES_NO_SIGMAS | {"unipc_flow"},  # its pipeline gives sigmas as a list
     always_gives_mu=True,
+    begins_at_first_index="without_controlnets",
     mask_reader="one_controlnet",
     max_controlnets=1,
     rows_are_independent=False,

@@ -52,9 +52,8 @@ class Generation:
         self._context = context
         self._model, self._spec, self._timeline = model, spec, context.timeline
         self._size = model.size(spec.width, spec.height)
-        options = model.timestep_options(spec)
-        check_steps(spec, model.scheduler_config, options)
-        steps = TimestepSpec.of(spec, options)
+        steps = TimestepSpec.on_model(spec, model)
+        check_steps(spec, model.scheduler_config, steps)
         self._schedule = make_schedule(steps, model.scheduler_config, context.worker.device)
         self._total = len(self._schedule.timesteps)
         self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())

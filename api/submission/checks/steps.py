@@ -7,6 +7,7 @@ from api.schemas.job_request import JobRequest
 from shared.catalog.entries import ModelEntry
 from shared.catalog.schedulers import SCHEDULERS, step_limits
 from shared.errors import InvalidRequest
+from shared.families.base import FamilyFacts
 
 #: Fields that say where the steps lie, in place of how many there are.
 OVERRIDES = ("timesteps", "sigmas")
@@ -19,10 +20,12 @@ def check_steps(
     scheduler_config: Mapping[str, Any] | None,
     *,
     limit: int,
+    facts: FamilyFacts | None = None,
 ) -> int:
     """``num_inference_steps`` of the job, at most ``limit``; raises `InvalidRequest`.
 
-    ``scheduler_config`` is the model's. The worker checks what depends on the computed timesteps.
+    ``scheduler_config`` is the model's, as are ``facts``, if its family is known. The worker checks what
+    depends on the computed timesteps.
     """
     _check_accepted(request, scheduler)
     override = next((field for field in OVERRIDES if getattr(request, field) is not None), None)
@@ -33,11 +36,16 @@ def check_steps(
     if steps > limit:
         detail = f"num_inference_steps is {steps}, the limit is {limit}"
         raise InvalidRequest(detail, field=override or "num_inference_steps")
-    least, most = step_limits(scheduler, scheduler_config, has_image=request.image is not None)
+    least, most = step_limits(scheduler, scheduler_config, sets_begin_index=_sets_begin_index(request, facts))
     if override is None and not least <= steps <= most:
         detail = f"scheduler {scheduler!r} takes {least} to {most} steps with this model, not {steps}"
         raise InvalidRequest(f"num_inference_steps: {detail}", field="num_inference_steps")
     return steps
+
+
+def _sets_begin_index(request: JobRequest, facts: FamilyFacts | None) -> bool:
+    is_set = facts is not None and facts.sets_begin_index(has_controlnets=bool(request.controlnets))
+    return is_set or request.image is not None
 
 
 def _count(request: JobRequest, *, is_flow: bool) -> int:

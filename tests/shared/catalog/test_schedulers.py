@@ -146,10 +146,10 @@ def test_an_unknown_config_has_no_step_limits(config: dict[str, Any] | None) -> 
     assert step_limits("dpmpp_2m_beta", config) == StepLimits()
 
 
-def test_a_job_with_an_image_has_no_limit_from_the_beta_schedule() -> None:
+def test_a_job_whose_pipeline_sets_the_begin_index_has_no_limit_from_the_beta_schedule() -> None:
     config = CONFIG | {"num_train_timesteps": 1000}
-    assert step_limits("dpmpp_2m_beta", config, has_image=True) == StepLimits()
-    assert step_limits("lcm", config, has_image=True).max_steps == 50
+    assert step_limits("dpmpp_2m_beta", config, sets_begin_index=True) == StepLimits()
+    assert step_limits("lcm", config, sets_begin_index=True).max_steps == 50
 
 
 #: As Stable Diffusion 3 has it, and as Flux.1 dev has it.

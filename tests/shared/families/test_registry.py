@@ -1,10 +1,14 @@
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
+import diffusers
 import pytest
 
 from shared.families.base import Config, FamilyFacts
 from shared.families.controlnets import ControlPlan, ModelSignature
+from shared.families.flux import FLUX
+from shared.families.qwen_image import QWEN_IMAGE
 from shared.families.registry import (
     controlnet_classes,
     denoisers,
@@ -15,7 +19,9 @@ from shared.families.registry import (
     names,
     registered,
 )
+from shared.families.sd3 import SD3
 from shared.families.unet import SD1, SD2, SDXL
+from shared.families.z_image import Z_IMAGE
 
 SDXL_CONFIG = {"addition_embed_type": "text_time", "cross_attention_dim": 2048}
 
@@ -99,3 +105,25 @@ def test_a_registered_family_is_known_by_all_its_files() -> None:
 
 def test_a_plan_names_each_residual_that_is_read_once() -> None:
     assert OTHER.control_plan({}, None).wanted == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("facts", "pipelines", "with_controlnets"),
+    [
+        (SD1, ["StableDiffusion"], ["StableDiffusionControlNet"]),
+        (SDXL, ["StableDiffusionXL"], ["StableDiffusionXLControlNet", "StableDiffusionXLControlNetUnion"]),
+        (FLUX, ["Flux"], ["FluxControlNet"]),
+        (SD3, ["StableDiffusion3"], ["StableDiffusion3ControlNet", "StableDiffusion3ControlNetInpainting"]),
+        (QWEN_IMAGE, ["QwenImage"], ["QwenImageControlNet", "QwenImageControlNetInpaint"]),
+        (Z_IMAGE, ["ZImage"], ["ZImageControlNet", "ZImageControlNetInpaint"]),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_schedulers_begin_where_the_pipelines_that_begin_with_noise_have_them_begin(
+    facts: FamilyFacts, pipelines: list[str], with_controlnets: list[str]
+) -> None:
+    for has_controlnets, names_of_pipelines in ((False, pipelines), (True, with_controlnets)):
+        for name in names_of_pipelines:
+            source = inspect.getsource(getattr(diffusers, f"{name}Pipeline"))
+            is_set = "self.scheduler.set_begin_index(0)" in source
+            assert facts.sets_begin_index(has_controlnets=has_controlnets) == is_set, name

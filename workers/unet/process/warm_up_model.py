@@ -27,7 +27,7 @@ def warm_up_model(model: BaseModel, entry: ModelEntry, device: Device, warm_up: 
     spec, engine = _usual_job(model.name, entry), model.engines.own
     size = model.size(spec.width, spec.height)
     conditioning = model.encode_prompt(spec)
-    steps = TimestepSpec.of(spec, model.timestep_options(spec))
+    steps = TimestepSpec.on_model(spec, model)
     schedule = make_schedule(steps, model.scheduler_config, device)
     latents = schedule.initial(model.latents.sample_noise(make_generators(spec), size))
     x = schedule.scaled(model.guidance(spec).expand(latents), 0)

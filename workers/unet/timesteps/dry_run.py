@@ -6,7 +6,6 @@ step, or divide by zero. Whatever diffusers runs to the end with finite values i
 """
 
 import json
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -24,12 +23,12 @@ from workers.unet.timesteps.schedule import Schedule, TimestepSpec, make_schedul
 _FEW = 5
 
 
-def check_steps(spec: JobSpec, config: Any, options: Mapping[str, Any] | None = None) -> None:
+def check_steps(spec: JobSpec, config: Any, steps: TimestepSpec | None = None) -> None:
     """Raise `InvalidRequest` if the scheduler of the job cannot run its steps on this scheduler config.
 
-    ``options`` are the model's (`BaseModel.timestep_options`).
+    ``steps`` are the job's on its model; None: on one that has no say in them.
     """
-    steps, text = TimestepSpec.of(spec, options), json.dumps(dict(config), sort_keys=True, default=list)
+    steps, text = steps or TimestepSpec.of(spec), json.dumps(dict(config), sort_keys=True, default=list)
     why = find_schedule_error(steps, text)
     if why is None:
         return
@@ -37,9 +36,10 @@ def check_steps(spec: JobSpec, config: Any, options: Mapping[str, Any] | None = 
         f"scheduler {spec.scheduler!r} with the scheduler config of model {spec.model!r}",
         steps.field,
     )
-    if not options and find_schedule_error(TimestepSpec(spec.scheduler, _FEW), text) is not None:
+    are_given = steps.options != TimestepSpec.of(spec).options  # by the model
+    if not are_given and find_schedule_error(TimestepSpec(spec.scheduler, _FEW), text) is not None:
         raise InvalidRequest(f"scheduler: {who} does not work: {why}", field="scheduler")
-    hint = _hint(steps, text) if field == "num_inference_steps" and not options else ""
+    hint = _hint(steps, text) if field == "num_inference_steps" and not are_given else ""
     raise InvalidRequest(f"{field}: {who} cannot walk {getattr(spec, field)}: {why}{hint}", field=field)
 
 

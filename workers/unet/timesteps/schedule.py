@@ -16,6 +16,7 @@ from shared.catalog.schedulers import SCHEDULERS, SchedulerClass
 from shared.errors import CatalogGone, InvalidRequest
 from shared.jobs.spec import JobSpec
 from workers.devices.base import Device
+from workers.families.base import BaseModel
 
 
 class Timestep(NamedTuple):
@@ -93,6 +94,7 @@ class TimestepSpec(NamedTuple):
     is_masked: bool = False
     eta: float = 0.0
     shift: float | None = None  # of flow matching, in place of the config's
+    sets_begin_index: bool = False  # `FamilyFacts.sets_begin_index`; ``strength`` sets one of its own
     #: Arguments of ``set_timesteps`` that the model brings along (`BaseModel.timestep_options`), as JSON.
     options: str = "{}"
 
@@ -111,6 +113,12 @@ class TimestepSpec(NamedTuple):
             eta=spec.eta,
             shift=spec.shift,
         )
+
+    @classmethod
+    def on_model(cls, spec: JobSpec, model: BaseModel) -> "TimestepSpec":
+        """Those of an accepted job on its model."""
+        sets_begin_index = model.facts.sets_begin_index(has_controlnets=bool(spec.controlnets))
+        return cls.of(spec, model.timestep_options(spec))._replace(sets_begin_index=sets_begin_index)
 
     @property
     def field(self) -> str:
@@ -140,6 +148,8 @@ def make_schedule(steps: TimestepSpec, config: Any, device: Device) -> Schedule:
     scheduler.timesteps = device.to_host(scheduler.timesteps).wait()
     _keep_scalings(scheduler, device)
     if steps.strength is None:
+        if steps.sets_begin_index and hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(0)
         return Schedule(scheduler, scheduler.timesteps, device)
     return Schedule(scheduler, _last_part(scheduler, steps, steps.strength), device)
 

@@ -59,7 +59,7 @@ class GuidedStep:
         spec = _job(workload)
         size = model.size(spec.width, spec.height)
         schedule = make_schedule(
-            TimestepSpec.of(spec, model.timestep_options(spec)), model.scheduler_config, find_device("cpu")
+            TimestepSpec.on_model(spec, model), model.scheduler_config, find_device("cpu")
         )
         self._conditioning = model.encode_prompt(spec)
         generators = make_generators(spec)

@@ -12,6 +12,7 @@ import torch
 
 from shared.catalog.schedulers import DIFFUSION_SCHEDULERS, SCHEDULERS, step_limits
 from shared.errors import InvalidRequest
+from shared.families.unet import SDXL
 from shared.keys import LOCAL
 from tests.scheduler_config import SD_SCHEDULER
 from tests.tiny_models import EMOJI
@@ -105,6 +106,13 @@ def test_the_same_steps_are_walked_from_an_image_on_as_diffusers_walks_them() ->
     wanted = {"scheduler": "dpmpp_2m_beta", "num_inference_steps": 40, "image": "0" * 64}
     check_steps(spec(**wanted, strength=0.6), CONFIGS["sd"])
     check_steps(spec(**wanted, strength=1.0, mask_image="0" * 64), CONFIGS["sd"])
+
+
+def test_sdxls_pipeline_walks_steps_whose_first_timesteps_are_equal() -> None:
+    steps = TimestepSpec("dpmpp_2m_beta", 40, sets_begin_index=SDXL.sets_begin_index(has_controlnets=False))
+    check_steps(spec(scheduler="dpmpp_2m_beta", num_inference_steps=40), CONFIGS["sd"], steps)
+    with pytest.raises(InvalidRequest, match="cannot walk 40"):  # as Stable Diffusion's
+        check_steps(spec(scheduler="dpmpp_2m_beta", num_inference_steps=40), CONFIGS["sd"])
 
 
 def test_lists_of_steps_are_refused_by_their_own_name() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from diffusers.pipelines.flux.pipeline_flux import retrieve_timesteps
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
 
 from shared.catalog.schedulers import FLOW_MATCH_SCHEDULERS, SCHEDULERS, schedulers_of
 from shared.errors import InvalidRequest
@@ -40,7 +40,11 @@ def test_steps_lie_where_fluxs_pipeline_places_them(name: str, config: dict[str,
     retrieve_timesteps(scheduler, STEPS, "cpu", sigmas=sigmas, mu=MU)
     options = {"mu": MU} if sigmas is None else {"mu": MU, "sigmas": sigmas}
     made = make_schedule(TimestepSpec(name, STEPS, options=json.dumps(options)), config, CPU)
-    check_steps(spec(scheduler=name, num_inference_steps=STEPS), config, options)
+    check_steps(
+        spec(scheduler=name, num_inference_steps=STEPS),
+        config,
+        TimestepSpec(name, STEPS, options=json.dumps(options)),
+    )
     assert torch.equal(made.timesteps, scheduler.timesteps)
     assert torch.equal(made.scheduler.sigmas, scheduler.sigmas)
 
@@ -104,4 +108,29 @@ def test_every_scheduler_of_flow_matching_runs_to_its_end(name: str, steps: int)
 
 def test_an_error_of_diffusers_without_a_text_is_told_by_its_kind() -> None:
     with pytest.raises(InvalidRequest, match=r"cannot walk 5: AssertionError\(\)"):
-        check_steps(spec(scheduler="dpmpp_2m_flow", num_inference_steps=5), STATIC, {"mu": MU})
+        check_steps(
+            spec(scheduler="dpmpp_2m_flow", num_inference_steps=5),
+            STATIC,
+            TimestepSpec("dpmpp_2m_flow", 5, options=json.dumps({"mu": MU})),
+        )
+
+
+@pytest.mark.parametrize("name", ["dpmpp_2m_flow", "unipc_flow"])
+def test_a_large_flux_whose_first_timesteps_are_equal_runs_as_in_its_pipeline(name: str) -> None:
+    steps, options = 45, {"mu": calculate_shift((2048 // 16) ** 2)}
+    scheduler = plain_scheduler(name, DYNAMIC)
+    scheduler.set_timesteps(steps, **options)
+    assert scheduler.timesteps[0] == scheduler.timesteps[1]
+    scheduler.set_begin_index(0)
+    job = TimestepSpec(name, steps, options=json.dumps(options), sets_begin_index=True)
+    check_steps(spec(scheduler=name, num_inference_steps=steps), DYNAMIC, job)
+    made = make_schedule(job, DYNAMIC, CPU)
+    found = expected = torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
+    for step, t in enumerate(scheduler.timesteps):
+        expected = scheduler.step(torch.tanh(expected), t, expected, return_dict=False)[0]
+        found = made.step(torch.tanh(found), step, found, {})
+    assert torch.equal(found, expected)
+    with pytest.raises(InvalidRequest, match=f"cannot walk {steps}"):  # as Flux's with ControlNets
+        check_steps(
+            spec(scheduler=name, num_inference_steps=steps), DYNAMIC, job._replace(sets_begin_index=False)
+        )
