@@ -200,6 +200,11 @@ class FamilyFacts(ABC):
         """What jobs may generate from that a ControlNet with these traits guides."""
         return self.modes if self.mask_reader == "base_model" else _MODES_OF_USE[traits.mask]
 
+    def begins_with_noise(self, mode: Mode, *, has_controlnets: bool) -> bool:
+        """Whether such a job's first latents are noise alone, whatever its ``strength``: see `MaskReader`."""
+        is_shown = has_controlnets and self.mask_reader != "base_model"
+        return mode == "text" or (mode == "mask" and is_shown)
+
     def sets_begin_index(self, *, has_controlnets: bool) -> bool:
         """See `BeginsAtFirstIndex`; of jobs that begin with noise."""
         begins = self.begins_at_first_index

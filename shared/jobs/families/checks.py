@@ -79,7 +79,8 @@ def _check_scheduler(job: AskedJob, model: KnownModel) -> None:
     if job.has_controlnets and job.scheduler in facts.unused_with_controlnets:
         detail = f"scheduler {job.scheduler!r} is not for {model.named} with ControlNets"
         raise InvalidRequest(detail, field="scheduler")
-    if job.mode != "text" and not SCHEDULERS[job.scheduler].begins_from_image:
+    begins_with_noise = facts.begins_with_noise(job.mode, has_controlnets=job.has_controlnets)
+    if not begins_with_noise and not SCHEDULERS[job.scheduler].begins_from_image:
         known = ", ".join(name for name in schedulers if SCHEDULERS[name].begins_from_image)
         detail = f"scheduler {job.scheduler!r} does not begin from an image; these do: {known}"
         raise InvalidRequest(detail, field="scheduler")

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from shared.catalog.schedulers import SCHEDULERS, SchedulerClass
 from shared.errors import CatalogGone, InvalidRequest
+from shared.jobs.families.asked_job import mode_of
 from shared.jobs.spec import JobSpec
 from workers.devices.base import Device
 from workers.families.base import BaseModel
@@ -117,8 +118,12 @@ class TimestepSpec(NamedTuple):
     @classmethod
     def on_model(cls, spec: JobSpec, model: BaseModel) -> "TimestepSpec":
         """Those of an accepted job on its model."""
-        sets_begin_index = model.facts.sets_begin_index(has_controlnets=bool(spec.controlnets))
-        return cls.of(spec, model.timestep_options(spec))._replace(sets_begin_index=sets_begin_index)
+        steps = cls.of(spec, model.timestep_options(spec))
+        mode, has_controlnets = mode_of(spec.image, spec.mask_image), bool(spec.controlnets)
+        if not model.facts.begins_with_noise(mode, has_controlnets=has_controlnets):
+            return steps
+        sets_begin_index = model.facts.sets_begin_index(has_controlnets=has_controlnets)
+        return steps._replace(strength=None, is_masked=False, sets_begin_index=sets_begin_index)
 
     @property
     def field(self) -> str:

@@ -215,6 +215,12 @@ def test_a_scheduler_that_no_pipeline_begins_from_an_image_with_is_refused() -> 
     assert "does not begin from an image" in str(refused)
 
 
+def test_a_job_whose_mask_its_controlnets_are_shown_begins_with_noise_with_any_scheduler() -> None:
+    for facts in (SD3, QWEN_IMAGE):
+        ask(facts, "mask", scheduler="unipc_flow", has_controlnets=True)
+        assert refusal(facts, "mask", scheduler="unipc_flow").field == "scheduler"
+
+
 @pytest.mark.parametrize("facts", [FLUX, SD3, QWEN_IMAGE, Z_IMAGE], ids=lambda facts: facts.name)
 def test_texts_and_sides_have_the_limits_of_the_pipeline(facts: FamilyFacts) -> None:
     assert facts.text_tokens is not None

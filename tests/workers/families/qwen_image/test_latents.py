@@ -24,6 +24,11 @@ def test_a_controlnet_is_shown_image_and_mask_as_in_diffusers(world: Transformer
     assert not ours.has_bits_of(world.ours(spec.model_copy(update={"controlnets": []})))
 
 
+def test_a_scheduler_that_begins_with_noise_begins_such_a_job(world: TransformerWorld) -> None:
+    spec = world.spec(**world.inpainting("inpaint"), num_inference_steps=2, scheduler="unipc_flow")
+    assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
 def test_diffusers_shows_a_mask_to_one_controlnet_alone(world: TransformerWorld) -> None:
     with pytest.raises(SwiftError, match="with a mask Qwen-Image takes at most 1 of them, and the job has 2"):
         world.ours(world.spec(**world.inpainting("inpaint", "inpaint")))

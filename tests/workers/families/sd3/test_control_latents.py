@@ -27,6 +27,12 @@ def test_a_controlnet_is_shown_image_and_mask_as_in_diffusers(world: Transformer
     assert not ours.has_bits_of(world.ours(spec.model_copy(update={"controlnets": []})))
 
 
+@pytest.mark.parametrize("scheduler", ["unipc_flow", "dpmpp_2m_flow"])
+def test_schedulers_that_begin_with_noise_begin_such_jobs(world: TransformerWorld, scheduler: str) -> None:
+    spec = world.spec(**world.inpainting("inpaint"), num_inference_steps=2, scheduler=scheduler)
+    assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
 def test_what_the_web_could_not_know_is_refused_by_the_worker(world: TransformerWorld) -> None:
     wanted, from_text = world.inpainting("inpaint"), dict.fromkeys(("image", "mask_image", "strength"))
     for changes, why in (
