@@ -6,11 +6,21 @@ from itertools import pairwise
 
 from shared.families.base import Config, ModelDefaults, TextTokens
 from shared.families.controlnets import ControlPlan, MaskUse, ModelSignature
-from shared.families.transformer import TAKES_NO_SIGMAS, TransformerFacts, all_residuals, count_in
+from shared.families.transformer import (
+    MAX_COUNT,
+    TAKES_NO_SIGMAS,
+    TransformerFacts,
+    all_residuals,
+    count_in,
+)
 from shared.families.z_image_controlnet_file import controlnet_config
 
 #: Layers that a config without a number has.
 _LAYERS = 30
+#: Positions of tokens, rows and columns that a config without numbers has; a caption's are those of tokens.
+_POSITIONS = 1024, 512, 512
+#: Captions are filled up to a multiple of so many tokens.
+_CAPTION_MULTIPLE = 32
 #: What images are cut into, for people.
 PATCHES = "patches of 2 latents a side"
 #: Of images that no job gives a size: of no config.
@@ -66,6 +76,11 @@ class ZImageFacts(TransformerFacts):
         """See `FamilyFacts`."""
         return _SIZE_PX
 
+    def largest_side(self, configs: Mapping[str, Config]) -> int | None:
+        """See `FamilyFacts`."""
+        positions = _positions(configs.get(self.denoiser, {}))
+        return min(positions[1:]) * self.size_multiple if positions else None
+
 
 def embeds_patches(config: Config) -> bool:
     """Whether a denoiser or ControlNet of this config can embed the patches that images are cut into."""
@@ -73,6 +88,23 @@ def embeds_patches(config: Config) -> bool:
     if not isinstance(sides, list | tuple) or not isinstance(depths, list | tuple):
         return False
     return (2, 1) in zip(sides, depths, strict=False)
+
+
+def most_caption_tokens(config: Config) -> int | None:
+    """How many tokens of a caption a denoiser of this config has positions for. None: that is not known.
+
+    The first position stands before the caption, and one after it, filled up, is the image's.
+    """
+    positions = _positions(config)
+    return (positions[0] - 2) // _CAPTION_MULTIPLE * _CAPTION_MULTIPLE if positions else None
+
+
+def _positions(config: Config) -> tuple[int, ...] | None:
+    positions = config.get("axes_lens", _POSITIONS)
+    if not isinstance(positions, list | tuple) or len(positions) != len(_POSITIONS):
+        return None  # who loads it says what is wrong
+    is_known = all(type(count) is int and 0 < count <= MAX_COUNT for count in positions)
+    return tuple(positions) if is_known else None
 
 
 def _layers(controlnet: Config) -> tuple[int, ...]:

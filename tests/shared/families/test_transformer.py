@@ -24,7 +24,7 @@ from shared.families.registry import (
 )
 from shared.families.sd3 import SD3
 from shared.families.transformer import TransformerFacts
-from shared.families.z_image import Z_IMAGE
+from shared.families.z_image import Z_IMAGE, most_caption_tokens
 
 FAMILIES: list[TransformerFacts] = [FLUX, SD3, QWEN_IMAGE, Z_IMAGE]
 TOKENS = 4
@@ -156,7 +156,8 @@ def test_pipelines_that_are_not_served_are_of_no_family(name: str) -> None:
 def test_a_config_of_other_types_raises_nothing(facts: FamilyFacts, value: Any) -> None:
     names = ("num_layers", "num_single_layers", "num_attention_heads", "joint_attention_dim", "num_mode",
              "control_layers_places", "extra_conditioning_channels", "extra_condition_channels", "dim",
-             "sample_size", "pos_embed_max_size", "patch_size", "n_layers", "in_channels")  # fmt: skip
+             "sample_size", "pos_embed_max_size", "patch_size", "n_layers", "in_channels",
+             "axes_lens")  # fmt: skip
     config = dict.fromkeys(names, value)
     facts.signature(config)
     facts.control_plan(config, config)
@@ -252,8 +253,16 @@ def test_a_config_of_more_blocks_than_any_model_has_counts_as_one_that_says_noth
     facts.controlnet_traits({"num_layers": count})
 
 
-def test_only_stable_diffusion_3_has_positions_for_so_many_pixels() -> None:
+def test_models_with_a_table_of_positions_have_them_for_so_many_pixels() -> None:
     configs: dict[str, Any] = {"vae": {"block_out_channels": [1, 2, 3, 4]}}
-    assert [facts.largest_side(configs) for facts in FAMILIES] == [None, 96 * 2 * 8, None, None]
+    assert [facts.largest_side(configs) for facts in FAMILIES] == [None, 96 * 2 * 8, None, 512 * 16]
     assert SD3.largest_side(configs | {"transformer": {"pos_embed_max_size": 384}}) == 384 * 2 * 8
     assert SD3.largest_side({}) is None
+    assert Z_IMAGE.largest_side({"transformer": {"axes_lens": [1536, 64, 128]}}) == 64 * 16
+
+
+def test_z_image_has_positions_for_captions_of_so_many_tokens() -> None:
+    assert most_caption_tokens({"axes_lens": [1536, 512, 512]}) == 1504
+    assert most_caption_tokens({"axes_lens": [1026, 512, 512]}) == 1024  # and for the image's one after it
+    assert most_caption_tokens({}) == 992
+    assert most_caption_tokens({"axes_lens": [1024, 512]}) is None

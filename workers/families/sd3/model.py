@@ -48,17 +48,6 @@ class SD3Model(TransformerModel):
         """See `BaseModel`."""
         return sd3_lora_targets(self.lora_parts)
 
-    def size(self, width: int | None, height: int | None) -> tuple[int, int]:
-        """See `BaseModel`; raises `InvalidRequest` for sides that it has no positions for."""
-        width, height = super().size(width, height)
-        most = SD3.largest_side({SD3.denoiser: self.denoiser_config, "vae": self.pipe.vae.config})
-        assert most is not None  # the VAE is there
-        for side, value in (("width", width), ("height", height)):
-            if value > most:
-                detail = f"{side} is {value}; model {self.name!r} takes at most {most}"
-                raise InvalidRequest(detail, field=side)
-        return width, height
-
     def guidance(self, spec: JobSpec) -> ClassifierFreeGuidance:
         """See `BaseModel`."""
         return ClassifierFreeGuidance(spec.guidance_scale)

@@ -10,6 +10,7 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
 
+from shared.errors import InvalidRequest
 from shared.families.base import FamilyFacts
 from shared.families.controlnets import ControlPlan
 from shared.jobs.spec import JobSpec
@@ -101,10 +102,16 @@ class TransformerModel(BaseModel):
         return config
 
     def size(self, width: int | None, height: int | None) -> tuple[int, int]:
-        """See `BaseModel`."""
-        own = self.facts.default_size({part: module.config for part, module in self._configured.items()})
+        """See `BaseModel`; raises `InvalidRequest` for sides that it has no positions for."""
+        configs = {part: module.config for part, module in self._configured.items()}
+        own, most = self.facts.default_size(configs), self.facts.largest_side(configs)
         assert own is not None, "it has the configs of all parts"
-        return width or own[0], height or own[1]
+        sides = {"width": width or own[0], "height": height or own[1]}
+        for side, value in sides.items():
+            if most is not None and value > most:
+                detail = f"{side} is {value}; model {self.name!r} takes at most {most}"
+                raise InvalidRequest(detail, field=side)
+        return sides["width"], sides["height"]
 
     def read_image(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
         """See `BaseModel`."""

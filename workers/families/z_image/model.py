@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from shared.errors import InvalidRequest
 from shared.families.base import Config
 from shared.families.controlnets import ControlPlan
-from shared.families.z_image import Z_IMAGE
+from shared.families.z_image import Z_IMAGE, most_caption_tokens
 from shared.jobs.spec import JobSpec
 from workers.families.base import MaskedImage
 from workers.families.staged_forward import StagedForward
@@ -69,7 +70,8 @@ class ZImageModel(TransformerModel):
         }
 
     def make_conditioning(self, spec: JobSpec, texts: Mapping[str, Tensor]) -> ZImageConditioning:
-        """See `BaseModel`."""
+        """See `BaseModel`; raises `InvalidRequest` for a caption that the model has no positions for."""
+        self._check_captions(texts)
         captions = (texts[field][0].to(self.device, self.dtype) for field in self._texts(spec))
         return ZImageConditioning([caption for caption in captions for _ in range(spec.num_images)])
 
@@ -108,6 +110,15 @@ class ZImageModel(TransformerModel):
         captions = conditioning.captions
         predicted = yield from staged_forward(self.denoiser, x.to(self.dtype), time, captions, plan)
         return -predicted.float()
+
+    def _check_captions(self, texts: Mapping[str, Tensor]) -> None:
+        most = most_caption_tokens(self.denoiser_config)
+        for field, caption in texts.items():
+            tokens = caption.shape[1]
+            if most is not None and tokens > most:
+                read = f"max_sequence_length lets {tokens} tokens of it and its template be read"
+                detail = f"{field} is too long: {read}, model {self.name!r} has positions for {most}"
+                raise InvalidRequest(detail, field=field)
 
     def _texts(self, spec: JobSpec) -> dict[str, str]:
         """The job's texts, of which each becomes a caption, by field; the conditional branch's first."""

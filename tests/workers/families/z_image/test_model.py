@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from shared.catalog.schedulers import schedulers_of
+from shared.errors import InvalidRequest
 from shared.families.z_image import Z_IMAGE
 from tests.workers.families.dtypes import in_turn
 from tests.workers.families.transformer.recorded_steps import recording
@@ -127,3 +128,19 @@ def test_every_scheduler_makes_what_it_makes_in_diffusers(world: World, number: 
     controlnets = in_turn(world.dtype, [[], [world.controlnet("2.1")]], number)
     wanted = world.spec(scheduler=JUDGED[number], controlnets=controlnets)
     assert world.ours(wanted).equals(world.theirs(wanted))
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"width": 1040}, "width is 1040; model '.*' takes at most 1024"),
+        ({"prompt": "a cat " * 600, "max_sequence_length": 993}, "prompt is too long: .* positions for 992"),
+        ({"negative_prompt": "a cat " * 600, "max_sequence_length": 993}, "negative_prompt is too long"),
+    ],
+    ids=["side", "prompt", "negative prompt"],
+)
+def test_what_the_model_has_no_positions_for_is_refused(
+    world: World, fields: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=why):
+        world.ours(world.spec(**fields))
