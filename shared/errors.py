@@ -59,6 +59,13 @@ class ReceiptMismatch(SwiftError):
         super().__init__(f"{what} changed since the receipt was written: it was {was}, it is {now} now")
 
 
+class InvalidSafetensors(SwiftError):
+    """A file of a LoRA or of a model that is no safetensors file, or not a whole one."""
+
+    code = "invalid_safetensors"
+    status = 422
+
+
 class InvalidLora(SwiftError):
     """A file that is no LoRA, or that does not fit the model."""
 

@@ -8,7 +8,7 @@ from typing import IO, NamedTuple
 from api.loras.staging import Staging
 from api.middleware.request_body import Budget
 from shared.errors import InvalidLora, TooLarge
-from shared.storage.lora_header import LoraInfo, inspect_lora, refuse_pickle
+from shared.storage.lora_header import LoraInfo, bad_headers_as_invalid_lora, inspect_lora, refuse_pickle
 from shared.storage.loras import read_lora_info
 from shared.storage.object_store import ObjectStat
 from shared.storage.safetensors_header import LENGTH_BYTES, Header, header_bytes, parse_header
@@ -95,7 +95,8 @@ def receive(key: str, body: UploadBody, staging: Staging, budget: Budget) -> Rec
         try:
             first = body.read(LENGTH_BYTES)
             refuse_pickle(first)
-            length = header_bytes(first, body.length)
+            with bad_headers_as_invalid_lora():
+                length = header_bytes(first, body.length)
             held.enter_context(budget.hold(length))
             start, header = _read_header(body, first, length)
             info = inspect_lora(header.tensors, header.metadata)
@@ -131,5 +132,6 @@ def _read_header(body: UploadBody, first: bytes, length: int) -> tuple[bytes, He
     text = body.read(length)
     if len(text) < length:
         raise InvalidLora("not a safetensors file: it ends inside its header")
-    header = parse_header(text, body.length)
+    with bad_headers_as_invalid_lora():
+        header = parse_header(text, body.length)
     return first + text, header

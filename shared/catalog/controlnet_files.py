@@ -1,19 +1,14 @@
 """The configs of ControlNets in single files, where the names and shapes of their weights tell them."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
-from shared.errors import InvalidLora
 from shared.families.base import Config
 from shared.families.registry import family_of_controlnet_file
-from shared.storage.safetensors_header import read_header
+from shared.storage.safetensors_header import TensorInfo
 
 
-def derive_config(path: Path) -> Config | None:
-    """The config of the ControlNet in the file ``path``; None: it does not tell it, or cannot be read."""
-    try:
-        tensors = read_header(path).tensors
-    except (OSError, InvalidLora):
-        return None  # who loads it says what is wrong
+def derive_config(tensors: Mapping[str, TensorInfo]) -> Config | None:
+    """The config of the ControlNet in a file with these tensors; None: they do not tell it."""
     facts = family_of_controlnet_file(list(tensors))
     if facts is None:
         return None

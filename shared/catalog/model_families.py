@@ -14,9 +14,11 @@ from typing import Any
 from shared.catalog.controlnet_bases import Base, sharing_problem
 from shared.catalog.controlnet_files import derive_config
 from shared.catalog.entries import HUB, SINGLE_FILE, Catalog, locate
+from shared.errors import InvalidSafetensors
 from shared.families.base import Config, FamilyFacts, Mode
 from shared.families.controlnets import ControlNetTraits, ModelSignature, incompatibility
 from shared.families.registry import denoisers, families, family_of, family_of_controlnet
+from shared.storage.safetensors_header import read_header
 
 
 class ModelFamilies:
@@ -115,7 +117,7 @@ class ModelFamilies:
         if not source.endswith(SINGLE_FILE) or source.startswith(HUB):
             return self._read(source, "config.json")
         if source not in self._file_configs:
-            self._file_configs[source] = derive_config(locate(self._path, source))
+            self._file_configs[source] = _derive_config(locate(self._path, source))
         return self._file_configs[source]
 
     def reads_guidance_scale(self, model: str, controlnets: Iterable[str]) -> bool | None:
@@ -177,6 +179,13 @@ class ModelFamilies:
         if (source, name) not in self._configs:
             self._configs[source, name] = _read_json(locate(self._path, source) / name)
         return self._configs[source, name]
+
+
+def _derive_config(path: Path) -> Config | None:
+    try:
+        return derive_config(read_header(path).tensors)
+    except (OSError, InvalidSafetensors):
+        return None  # who loads it says what is wrong
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from shared.errors import InvalidLora
+from shared.errors import InvalidSafetensors
 
 MAX_NAME_BYTES = 500
 #: An object without objects in it.
@@ -35,7 +35,7 @@ _FLAT_OBJECT = re.compile(rb"\{[^{}]{0,%d}+\}" % MAX_FLAT_OBJECT_BYTES)
 
 
 def check_utf8(text: bytes) -> None:
-    """Raise `InvalidLora` unless ``text`` is UTF-8.
+    """Raise `InvalidSafetensors` unless ``text`` is UTF-8.
 
     By pieces: a single character outside of Latin letters makes a decoded text four times as long.
     """
@@ -47,11 +47,11 @@ def check_utf8(text: bytes) -> None:
             time.sleep(0)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        raise InvalidLora("not a safetensors file: its header is no UTF-8") from None
+        raise InvalidSafetensors("not a safetensors file: its header is no UTF-8") from None
 
 
 class BoundedJsonReader:
-    """Steps through JSON whose form the caller knows; raises `InvalidLora` where it has another form."""
+    """Steps through JSON whose form the caller knows; raises `InvalidSafetensors` if it has another."""
 
     def __init__(self, text: bytes) -> None:
         self._text, self._position = text, 0
@@ -65,9 +65,9 @@ class BoundedJsonReader:
                 self._expect(b",")
             key = self.string(MAX_NAME_BYTES)
             if key is None:
-                raise InvalidLora(f"safetensors header: a name has more than {MAX_NAME_BYTES} bytes")
+                raise InvalidSafetensors(f"safetensors header: a name has more than {MAX_NAME_BYTES} bytes")
             if key in seen:
-                raise InvalidLora(f"safetensors header: {key!r} is there twice")
+                raise InvalidSafetensors(f"safetensors header: {key!r} is there twice")
             seen.add(key)
             if len(seen) % _KEYS_PER_SLICE == 0:
                 time.sleep(0)
@@ -93,7 +93,7 @@ class BoundedJsonReader:
         self._skip_space()
         match = _FLAT_OBJECT.match(self._text, self._position)
         if match is None:
-            raise InvalidLora(
+            raise InvalidSafetensors(
                 f"safetensors header: {name!r} has no {{dtype, shape, data_offsets}}"
                 f" of at most {MAX_FLAT_OBJECT_BYTES} bytes"
             )
@@ -101,7 +101,7 @@ class BoundedJsonReader:
         try:
             return json.loads(match[0], object_pairs_hook=_without_duplicates)
         except (ValueError, RecursionError):
-            raise InvalidLora(f"safetensors header: {name!r} is described by no JSON object") from None
+            raise InvalidSafetensors(f"safetensors header: {name!r} is described by no JSON object") from None
 
     def skip_null(self) -> bool:
         """Step over ``null`` if it comes next; returns whether it did."""
@@ -137,8 +137,8 @@ class BoundedJsonReader:
                 break
             time.sleep(0)
 
-    def _error(self) -> InvalidLora:
-        return InvalidLora(
+    def _error(self) -> InvalidSafetensors:
+        return InvalidSafetensors(
             f"not a safetensors file: its header is no JSON of tensors, at byte {self._position}"
         )
 

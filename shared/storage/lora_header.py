@@ -1,12 +1,13 @@
 """What the header of a LoRA file tells: rank, trained parts, the base model it was trained for."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 
 from pydantic import Field
 
-from shared.errors import InvalidLora
+from shared.errors import InvalidLora, InvalidSafetensors
 from shared.families.base import Config, FamilyFacts
 from shared.families.controlnets import ModelSignature
 from shared.families.registry import lora_parts, named
@@ -174,6 +175,15 @@ def _unet_incompatibility(info: LoraInfo, model: ModelSignature, width: int) -> 
         theirs = "another"
     trained_for = f"{info.family} ({theirs})" if info.family else f"a base with {theirs}"
     return f"was trained for {trained_for}; the model has {FAMILIES.get(width, 'its own')}, of width {width}"
+
+
+@contextmanager
+def bad_headers_as_invalid_lora() -> Iterator[None]:
+    """Raise `InvalidLora` where the header of a LoRA's file is not valid, with the same words."""
+    try:
+        yield
+    except InvalidSafetensors as error:
+        raise InvalidLora(str(error)) from None
 
 
 def refuse_pickle(start: bytes) -> None:

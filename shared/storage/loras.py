@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from shared.errors import InvalidLora, NotFound
 from shared.keys import LOCAL
-from shared.storage.lora_header import LoraInfo, inspect_lora, refuse_pickle
+from shared.storage.lora_header import LoraInfo, bad_headers_as_invalid_lora, inspect_lora, refuse_pickle
 from shared.storage.lora_names import (
     BEHIND_TENANTS,
     PARTS,
@@ -170,10 +170,11 @@ def read_lora_info(bucket: Bucket, stat: ObjectStat) -> LoraInfo:
     """
     first = _read_start(bucket, stat, min(stat.size_bytes, 64 << 10))
     refuse_pickle(first)
-    stop = LENGTH_BYTES + header_bytes(first, stat.size_bytes)
-    if len(first) < stop:
-        first = _read_start(bucket, stat, stop)
-    header = parse_header(first[LENGTH_BYTES:stop], stat.size_bytes)
+    with bad_headers_as_invalid_lora():
+        stop = LENGTH_BYTES + header_bytes(first, stat.size_bytes)
+        if len(first) < stop:
+            first = _read_start(bucket, stat, stop)
+        header = parse_header(first[LENGTH_BYTES:stop], stat.size_bytes)
     return inspect_lora(header.tensors, header.metadata)
 
 

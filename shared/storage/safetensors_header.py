@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.errors import InvalidLora
+from shared.errors import InvalidSafetensors
 from shared.storage.bounded_json import BoundedJsonReader, check_utf8
 
 #: Trainers put captions and tags there. safetensors itself takes 100,000,000.
@@ -57,21 +57,21 @@ class Header(NamedTuple):
 def header_bytes(start: bytes, file_bytes: int | None = None) -> int:
     """Length of the JSON header, from a file's first 8 bytes; ``file_bytes`` is the file's, if known."""
     if len(start) < LENGTH_BYTES:
-        raise InvalidLora("not a safetensors file: shorter than its own header length")
+        raise InvalidSafetensors("not a safetensors file: shorter than its own header length")
     length = int.from_bytes(start[:LENGTH_BYTES], "little")
     if file_bytes is not None and LENGTH_BYTES + length > file_bytes:
-        raise InvalidLora(
+        raise InvalidSafetensors(
             f"not a safetensors file: it announces a header of {length} bytes, has {file_bytes}"
         )
     if length > MAX_HEADER_BYTES:
-        raise InvalidLora(
+        raise InvalidSafetensors(
             f"safetensors file: it announces a header of {length} bytes, the limit is {MAX_HEADER_BYTES}"
         )
     return length
 
 
 def read_header(path: Path) -> Header:
-    """The header of a whole file; raises `InvalidLora`."""
+    """The header of a whole file; raises `InvalidSafetensors`."""
     file_bytes = path.stat().st_size
     with path.open("rb") as file:
         length = header_bytes(file.read(LENGTH_BYTES), file_bytes)
@@ -79,7 +79,7 @@ def read_header(path: Path) -> Header:
 
 
 def parse_header(header: bytes, file_bytes: int | None = None) -> Header:
-    """Read the JSON of a header; raises `InvalidLora` unless it accounts for every byte of the file.
+    """Read the JSON of a header; raises `InvalidSafetensors` unless it accounts for every byte of the file.
 
     ``file_bytes`` is the file's length; None while the file still arrives, then the caller compares it.
     """
@@ -93,12 +93,12 @@ def parse_header(header: bytes, file_bytes: int | None = None) -> Header:
         else:
             tensors[_check_printable(name)] = _check_description(name, reader.flat_object(name))
             if len(tensors) > MAX_TENSORS:
-                raise InvalidLora(f"safetensors header: more than {MAX_TENSORS} tensors")
+                raise InvalidSafetensors(f"safetensors header: more than {MAX_TENSORS} tensors")
     reader.expect_end()
     data_bytes = _check_offsets(tensors)
     announced = LENGTH_BYTES + len(header) + data_bytes
     if file_bytes is not None and file_bytes != announced:
-        raise InvalidLora(f"safetensors file: it has {file_bytes} bytes, its header says {announced}")
+        raise InvalidSafetensors(f"safetensors file: it has {file_bytes} bytes, its header says {announced}")
     return Header(tensors, metadata, announced)
 
 
@@ -109,33 +109,37 @@ def _read_metadata(reader: BoundedJsonReader) -> dict[str, str]:
     try:
         for count, key in enumerate(reader.object_keys()):
             if count == MAX_METADATA_ENTRIES:
-                raise InvalidLora(f"more than {MAX_METADATA_ENTRIES} entries")
+                raise InvalidSafetensors(f"more than {MAX_METADATA_ENTRIES} entries")
             value = reader.string(MAX_METADATA_VALUE_BYTES)
             if value is not None:
                 metadata[key] = value
-    except InvalidLora as error:
-        raise InvalidLora(f"{_METADATA} must be a JSON object of strings: {error}") from None
+    except InvalidSafetensors as error:
+        raise InvalidSafetensors(f"{_METADATA} must be a JSON object of strings: {error}") from None
     return metadata
 
 
 def _check_printable(name: str) -> str:
     """Refuse line breaks and control characters: names appear in logs and responses."""
     if not name.isprintable():
-        raise InvalidLora(f"safetensors header: the name {name!a} has characters that cannot be printed")
+        raise InvalidSafetensors(
+            f"safetensors header: the name {name!a} has characters that cannot be printed"
+        )
     return name
 
 
 def _check_description(name: str, described: object) -> TensorInfo:
     """What the header says about one tensor, checked but for its position in the file."""
     if not isinstance(described, dict) or not {"dtype", "shape", "data_offsets"} <= described.keys():
-        raise InvalidLora(f"safetensors header: {name!r} has no {{dtype, shape, data_offsets}}")
+        raise InvalidSafetensors(f"safetensors header: {name!r} has no {{dtype, shape, data_offsets}}")
     dtype, shape, offsets = described["dtype"], described["shape"], described["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _BITS:
-        raise InvalidLora(f"safetensors header: {name!r} has the unknown dtype {dtype!a}")
+        raise InvalidSafetensors(f"safetensors header: {name!r} has the unknown dtype {dtype!a}")
     if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
-        raise InvalidLora(f"safetensors header: {name!r} has no shape of at most {MAX_DIMENSIONS} dimensions")
+        raise InvalidSafetensors(
+            f"safetensors header: {name!r} has no shape of at most {MAX_DIMENSIONS} dimensions"
+        )
     if not all(type(size) is int and 1 <= size <= MAX_DIMENSION for size in shape):
-        raise InvalidLora(
+        raise InvalidSafetensors(
             f"safetensors header: {name!r} has the shape {shape};"
             f" every dimension must be 1 to {MAX_DIMENSION}"
         )
@@ -144,7 +148,7 @@ def _check_description(name: str, described: object) -> TensorInfo:
         or len(offsets) != 2
         or not all(type(offset) is int and 0 <= offset < 2**63 for offset in offsets)
     ):
-        raise InvalidLora(f"safetensors header: {name!r} has no data_offsets of two numbers of bytes")
+        raise InvalidSafetensors(f"safetensors header: {name!r} has no data_offsets of two numbers of bytes")
     return TensorInfo(dtype, tuple(shape), (offsets[0], offsets[1]))
 
 
@@ -154,6 +158,6 @@ def _check_offsets(tensors: Mapping[str, TensorInfo]) -> int:
     for name, info in sorted(tensors.items(), key=lambda item: item[1].data_offsets):
         start, stop = info.data_offsets
         if start != end or (stop - start) * 8 != prod(info.shape) * _BITS[info.dtype]:
-            raise InvalidLora(f"safetensors header: offsets of {name!r} do not fit its shape")
+            raise InvalidSafetensors(f"safetensors header: offsets of {name!r} do not fit its shape")
         end = stop
     return end

@@ -1,4 +1,4 @@
-"""Whatever bytes a header has: it is refused as `InvalidLora`, or read as safetensors itself reads it."""
+"""Whatever bytes a header has: it is refused as what it is, or read as safetensors itself reads it."""
 
 import json
 import struct
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 
-from shared.errors import InvalidLora
+from shared.errors import InvalidLora, InvalidSafetensors
 from shared.storage.lora_header import inspect_lora, refuse_pickle
 from shared.storage.safetensors_header import LENGTH_BYTES, Header, header_bytes, parse_header
 
@@ -98,7 +98,7 @@ def unless_refused(act: Callable[[], T]) -> T | None:
     """What ``act`` returns, or None where it refuses in words that harm no log."""
     try:
         return act()
-    except InvalidLora as error:
+    except (InvalidLora, InvalidSafetensors) as error:
         refusal = str(error)
     assert refusal.isprintable()
     return None
@@ -138,7 +138,7 @@ def test_a_sound_header_is_read(made: tuple[dict[str, Any], int]) -> None:
     header, data_bytes = made
     text = json.dumps(header).encode()
     if not all(name.isprintable() for name in header):
-        with pytest.raises(InvalidLora, match="cannot be printed"):
+        with pytest.raises(InvalidSafetensors, match="cannot be printed"):
             parse_header(text)
         return
     found = parse_header(text, LENGTH_BYTES + len(text) + data_bytes)

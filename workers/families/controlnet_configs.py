@@ -11,6 +11,7 @@ from shared.families.controlnets import ControlPlan
 from shared.settings import Settings
 from workers.families.base import BaseModel
 from workers.families.load_controlnet import read_config
+from workers.model_checks.weight_files import Unloadable, read_header
 from workers.runtime.weights.source import find_source
 
 #: The config of a ControlNet by its name in the catalog; raises `ControlNetFailed` if it cannot be known.
@@ -26,7 +27,13 @@ def config_reader(catalog: Catalog, settings: Settings) -> ReadConfig:
             raise CatalogGone("controlnet", name)
         source = entry.config or entry.source
         if source.endswith(SINGLE_FILE):
-            config = derive_config(Path(find_source(settings.catalog, source)))
+            file = Path(find_source(settings.catalog, source))
+            try:
+                config = derive_config(read_header(file.parent, file).tensors)
+            except (OSError, Unloadable) as error:
+                raise ControlNetFailed(
+                    f"the config of ControlNet {name!r} cannot be read: {error}"
+                ) from error
             if config is not None:
                 return config
             raise ControlNetFailed(

@@ -126,8 +126,9 @@ def load_controlnet(
     try:
         if source.endswith(SINGLE_FILE):
             file = Path(source)
-            facts = family_of_controlnet_file(list(read_header(file.parent, file).tensors))
-            described = read_config(config) if config else derive_config(file) or {}
+            tensors = read_header(file.parent, file).tensors
+            facts = family_of_controlnet_file(list(tensors))
+            described = read_config(config) if config else derive_config(tensors) or {}
         else:
             described = read_config(source)
             facts = family_of_controlnet(described)

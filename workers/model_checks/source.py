@@ -13,7 +13,7 @@ from typing import Any
 from shared.catalog.controlnet_files import derive_config
 from shared.catalog.entries import HUB, SINGLE_FILE, ControlNetEntry, LoadOptions, ModelEntry, locate
 from shared.errors import ModelFailed
-from shared.families.base import FamilyFacts
+from shared.families.base import Config, FamilyFacts
 from shared.families.registry import (
     controlnet_classes,
     family_of_controlnet,
@@ -66,7 +66,7 @@ def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> 
         check_controlnet_source(name, path, entry.variant, config)
         with _named(f"ControlNet {name!r} ({path})"):
             folder = path if config is None else Path(config)
-            described = read_json(folder, "config.json") if folder.is_dir() else derive_config(folder) or {}
+            described = read_json(folder, "config.json") if folder.is_dir() else _derive_config(folder)
             facts = family_of_controlnet(described) if described else None
             if facts is not None:
                 _check_options(facts, entry)
@@ -114,6 +114,10 @@ def check_controlnet_source(
 def _check_options(facts: FamilyFacts, entry: ModelEntry | ControlNetEntry) -> None:
     if why := option_problem(facts, entry):
         raise Unloadable(why)
+
+
+def _derive_config(file: Path) -> Config:
+    return derive_config(read_header(file.parent, file).tensors) or {}
 
 
 @contextmanager

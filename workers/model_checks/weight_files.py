@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shared.errors import InvalidLora
+from shared.errors import InvalidSafetensors
 from shared.storage.safetensors_header import LENGTH_BYTES, Header, header_bytes, parse_header
 
 _SUFFIX = ".safetensors"
@@ -99,7 +99,7 @@ def read_header(folder: Path, file: Path) -> Header:
         try:
             opened.seek(LENGTH_BYTES)
             header = parse_header(opened.read(header_bytes(start[:LENGTH_BYTES], size)))
-        except InvalidLora as error:
+        except InvalidSafetensors as error:
             raise Unloadable(f"{name}: {error}") from None
     if header.file_bytes != size:
         what = "cut short" if size < header.file_bytes else "longer than its header says"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import InvalidLora
+from shared.errors import InvalidSafetensors
 from shared.storage.bounded_json import MAX_NAME_BYTES
 from shared.storage.safetensors_header import (
     LENGTH_BYTES,
@@ -59,7 +59,7 @@ def test_the_header_of_a_file_is_read_without_the_rest(tmp_path: Path) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(12))
     assert read_header(path).tensors["a"].size_bytes == 12
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InvalidLora, match="its header says"):
+    with pytest.raises(InvalidSafetensors, match="its header says"):
         read_header(path)
 
 
@@ -95,7 +95,7 @@ def test_the_header_of_a_file_is_read_without_the_rest(tmp_path: Path) -> None:
     ],
 )
 def test_a_lying_header_is_refused_and_names_the_tensor(change: dict[str, object], why: str) -> None:
-    with pytest.raises(InvalidLora, match=why) as refused:
+    with pytest.raises(InvalidSafetensors, match=why) as refused:
         check({"a": A | change})
     assert "'a'" in str(refused.value)
     assert len(str(refused.value)) < 1500
@@ -106,7 +106,7 @@ def test_a_lying_header_is_refused_and_names_the_tensor(change: dict[str, object
 )
 def test_a_dimension_is_a_whole_number_written_as_one(shape: str) -> None:
     text = f'{{"a":{{"dtype":"F16","shape":[{shape}],"data_offsets":[0,12]}}}}'
-    with pytest.raises(InvalidLora, match="'a'"):
+    with pytest.raises(InvalidSafetensors, match="'a'"):
         parse_header(text.encode())
 
 
@@ -141,13 +141,13 @@ def test_a_dimension_is_a_whole_number_written_as_one(shape: str) -> None:
     ids=lambda text: repr(text[:24]),
 )
 def test_a_header_of_any_other_form_is_refused(text: bytes) -> None:
-    with pytest.raises(InvalidLora):
+    with pytest.raises(InvalidSafetensors):
         parse_header(text)
 
 
 @pytest.mark.parametrize("name", ["a\n", "\x1b[31mERROR", "a\u2028b", "a\u202eb", "\x00"])
 def test_a_name_that_would_forge_a_line_of_a_log_is_refused_escaped(name: str) -> None:
-    with pytest.raises(InvalidLora, match="cannot be printed") as refused:
+    with pytest.raises(InvalidSafetensors, match="cannot be printed") as refused:
         check({name: A})
     assert str(refused.value).isprintable()
 
@@ -155,7 +155,7 @@ def test_a_name_that_would_forge_a_line_of_a_log_is_refused_escaped(name: str) -
 def test_bytes_that_no_tensor_claims_are_refused() -> None:
     text = json.dumps(GOOD).encode()
     whole = LENGTH_BYTES + len(text) + 12
-    with pytest.raises(InvalidLora, match=f"has {whole + 1} bytes, its header says {whole}"):
+    with pytest.raises(InvalidSafetensors, match=f"has {whole + 1} bytes, its header says {whole}"):
         check(GOOD, data_bytes=13)
 
 
@@ -168,7 +168,7 @@ def test_a_header_says_how_long_its_file_must_be() -> None:
     "metadata", [["pt"], "pt", 7, [], "", 0, False, {"rank": 4}, {"tags": None}, {"a": {}}]
 )
 def test_metadata_that_is_no_object_of_strings_is_refused_as_every_reader_does(metadata: object) -> None:
-    with pytest.raises(InvalidLora, match="__metadata__"):
+    with pytest.raises(InvalidSafetensors, match="__metadata__"):
         check({**GOOD, "__metadata__": metadata})
 
 
@@ -189,7 +189,7 @@ def test_twenty_megabytes_of_tags_are_accepted_and_not_kept() -> None:
 def test_escapes_of_a_long_value_are_checked_wherever_they_fall(cut: int) -> None:
     escapes = "\\ud83d\\ude00\\n\\\\" * 10_000
     assert parse_header(with_metadata(f'{{"x":"{"x" * cut}{escapes}"}}')).metadata == {}
-    with pytest.raises(InvalidLora, match="no JSON of tensors, at byte"):
+    with pytest.raises(InvalidSafetensors, match="no JSON of tensors, at byte"):
         parse_header(with_metadata(f'{{"x":"{"x" * cut}{escapes}\\ud83d"}}'))
 
 
@@ -203,7 +203,7 @@ def test_escapes_of_a_long_value_are_checked_wherever_they_fall(cut: int) -> Non
     ids=["tensors", "metadata", "name"],
 )
 def test_what_is_counted_has_a_limit_that_is_named(text: bytes, why: str) -> None:
-    with pytest.raises(InvalidLora, match=why):
+    with pytest.raises(InvalidSafetensors, match=why):
         parse_header(text)
 
 
@@ -243,7 +243,7 @@ def test_twice_as_many_values_are_twice_the_work(make: Any) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
 def test_a_header_is_utf_8(encoding: str) -> None:
-    with pytest.raises(InvalidLora, match=r"no JSON|no UTF-8"):
+    with pytest.raises(InvalidSafetensors, match=r"no JSON|no UTF-8"):
         parse_header(json.dumps(GOOD).encode(encoding))
 
 
@@ -251,28 +251,30 @@ def test_a_character_may_lie_across_two_pieces() -> None:
     for start in range(4):
         text = with_metadata(json.dumps({"x": "x" * start + "😀" * 40_000}, ensure_ascii=False))
         assert len(parse_header(text).tensors) == 1
-        with pytest.raises(InvalidLora, match="no UTF-8"):
+        with pytest.raises(InvalidSafetensors, match="no UTF-8"):
             parse_header(text.replace("😀".encode(), "😀".encode()[:3]))
 
 
 def test_tensors_must_not_overlap() -> None:
-    with pytest.raises(InvalidLora, match="do not fit"):
+    with pytest.raises(InvalidSafetensors, match="do not fit"):
         check({**GOOD, "b": A})
 
 
 @pytest.mark.parametrize("start", [b"", b"1234567", (1000).to_bytes(8, "little")])
 def test_an_announced_length_must_fit_the_file(start: bytes) -> None:
-    with pytest.raises(InvalidLora, match="not a safetensors file"):
+    with pytest.raises(InvalidSafetensors, match="not a safetensors file"):
         header_bytes(start, 100)
 
 
 @pytest.mark.parametrize("length", [MAX_HEADER_BYTES + 1, 50_000_000, 2**63, 2**64 - 1])
 def test_the_limit_of_a_header_is_named(length: int) -> None:
-    with pytest.raises(InvalidLora, match=f"a header of {length} bytes, the limit is {MAX_HEADER_BYTES}"):
+    with pytest.raises(
+        InvalidSafetensors, match=f"a header of {length} bytes, the limit is {MAX_HEADER_BYTES}"
+    ):
         header_bytes(length.to_bytes(8, "little"))
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_parser_stumble(header: bytes) -> None:
-    with pytest.raises(InvalidLora):
+    with pytest.raises(InvalidSafetensors):
         parse_header(header, LENGTH_BYTES + len(header) + 7)

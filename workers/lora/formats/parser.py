@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import InvalidLora
-from shared.storage.lora_header import inspect_lora, refuse_keys, split_embeddings
+from shared.storage.lora_header import (
+    bad_headers_as_invalid_lora,
+    inspect_lora,
+    refuse_keys,
+    split_embeddings,
+)
 from shared.storage.safetensors_header import read_header
 from workers.lora.formats.alphas import AdapterConfig, peft_configs
 from workers.lora.formats.formats import EXTRA_ROLES, build_matrix, dora_norms, is_complete
@@ -47,7 +52,7 @@ def read_lora(
     but for embeddings, and for modules that `LoraTargets.find` leaves out.
     """
     sha256 = sha256 or hash_file(path, check)
-    with parse_errors_as_invalid():
+    with parse_errors_as_invalid(), bad_headers_as_invalid_lora():
         header = read_header(path)
         info = inspect_lora(header.tensors, header.metadata)
         _, stored = split_embeddings(header.tensors)
