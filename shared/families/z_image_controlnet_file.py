@@ -1,7 +1,9 @@
 """What a single file says of a ControlNet of Z-Image: its authors publish weights alone, without a config.
 
-diffusers takes configs of others' repositories for them, by the same marks
-(``diffusers.loaders.single_file_utils.infer_diffusers_model_type``).
+Derived configs equal those of the authors' code (``config/z_image`` of aigc-apps/VideoX-Fun). diffusers takes
+configs of others' repositories, by the same marks
+(``diffusers.loaders.single_file_utils.infer_diffusers_model_type``), but for lite files: these are of version
+2.1, and diffusers takes them for 1.0, whose config does not fit them.
 """
 
 import math

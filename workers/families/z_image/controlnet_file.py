@@ -26,7 +26,7 @@ def load_controlnet_file(path: str, config: str | None, dtype: torch.dtype) -> A
     is_zero = BEFORE_PROJ in weights and not weights[BEFORE_PROJ].float().any()
     refiner = noise_refiner(weights, before_proj_is_zero=is_zero)
     if config is not None:
-        _check_version(weights, refiner, config)
+        _check_version(refiner, config)
         return _load(weights, config, dtype)
     described = controlnet_config({name: tensor.shape for name, tensor in weights.items()})
     if described is None:
@@ -47,12 +47,13 @@ def _load(weights: dict[str, Tensor], config: str, dtype: torch.dtype) -> Any:
     return load_weights(ZImageControlNetModel, weights, config, None, dtype)
 
 
-def _check_version(weights: dict[str, Tensor], refiner: str | None, config: str) -> None:
-    """Refuse a config of another version, with which the weights would load and guide wrongly."""
+def _check_version(refiner: str | None, config: str) -> None:
+    """Refuse a config of another version, with which the weights may load, and would guide wrongly."""
     described = _read_config(config)["add_control_noise_refiner"]
-    if BEFORE_PROJ in weights and described != refiner:
+    if described != refiner:
         own = f"version {VERSIONS[refiner]}, add_control_noise_refiner {refiner!r}"
-        raise Unloadable(f"its weights are of {own}; its config says {described!r}")
+        theirs = next((version for value, version in VERSIONS.items() if value == described), "unknown")
+        raise Unloadable(f"its weights are of {own}; its config says {described!r}, version {theirs}")
 
 
 def _read_config(folder: str) -> Any:

@@ -1,6 +1,7 @@
 """ControlNets of Z-Image in single files, as their authors publish them: weights alone."""
 
 import json
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,23 @@ def test_refiners_of_a_file_of_2_0_are_left_out_if_they_are_zero(tmp_path: Path)
     assert "its config says 'control_layers'" in text
 
 
+@pytest.mark.parametrize(("weights", "config"), [*permutations(("1.0", "2.0", "2.1"), 2)])
+def test_a_config_of_another_version_is_refused_by_both_versions(
+    tmp_path: Path, weights: ZImageControlNetKind, config: ZImageControlNetKind
+) -> None:
+    # Given two that do not differ but in their version
+    make_z_image().save_pretrained(tmp_path / "m")
+    alike = {"control_layers_places": [0, 2, 4], "control_in_dim": 9}
+    make_z_image_controlnet(weights, **alike).save_pretrained(tmp_path / "n")
+    (tmp_path / "n" / WEIGHTS).rename(tmp_path / "n.safetensors")
+    make_z_image_controlnet(config, **alike).save_pretrained(tmp_path / "other")
+    # Then the one's weights are not loaded with the other's config
+    text = refusal(tmp_path, config="other")
+    assert f"its weights are of version {weights}" in text
+    assert text.endswith(f", version {config}")
+    load(tmp_path, config="n")
+
+
 def test_a_config_that_says_no_version_is_refused_as_such(tmp_path: Path) -> None:
     make_z_image().save_pretrained(tmp_path / "m")
     make("2.1").save_pretrained(tmp_path / "n")
@@ -128,25 +146,58 @@ def test_versions_are_told_apart_as_diffusers_does(layers: int, before_proj: flo
     assert {None: "", "control_layers": "-2.0", "control_noise_refiner": "-2.1"}[own] == theirs
 
 
-def test_the_config_at_full_size_is_that_of_the_published_files() -> None:
-    wanted = {
-        "control_layers_places": [*range(0, 30, 2)],
+#: The authors' own configs, and how `ZImageControlNetModel` calls their refiners.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "1.0": {
+        "control_layers_places": [0, 5, 10, 15, 20, 25],
+        "control_refiner_layers_places": [0, 1],  # which it does not read
+        "control_in_dim": 16,
+        "add_control_noise_refiner": None,
+    },
+    "2.0": {
+        "control_layers_places": [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28],
+        "control_refiner_layers_places": [0, 1],
+        "control_in_dim": 33,
+        "add_control_noise_refiner": "control_layers",
+    },
+    "2.1": {
+        "control_layers_places": [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28],
         "control_refiner_layers_places": [0, 1],
         "control_in_dim": 33,
         "add_control_noise_refiner": "control_noise_refiner",
-    }
+    },
+    "2.1 lite": {
+        "control_layers_places": [0, 10, 20],
+        "control_refiner_layers_places": [0, 1],
+        "control_in_dim": 33,
+        "add_control_noise_refiner": "control_noise_refiner",
+    },
+}
+
+
+@pytest.mark.parametrize("version", PUBLISHED)
+def test_the_config_at_full_size_is_that_of_the_published_files(version: str) -> None:
     with init_empty_weights():
-        model = ZImageControlNetModel(**wanted)
+        model = ZImageControlNetModel(**PUBLISHED[version])
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     config = controlnet_config(shapes)
     assert config is not None
-    described = {**config, "add_control_noise_refiner": "control_noise_refiner"}
+    described = {**config, "add_control_noise_refiner": noise_refiner(shapes, before_proj_is_zero=False)}
     with init_empty_weights():
         derived = ZImageControlNetModel.from_config(described).config
     names = {name for name in model.config if not name.startswith("_")}
     assert {name: listed(derived[name]) for name in names} == {
         name: listed(model.config[name]) for name in names
     }
+
+
+def test_diffusers_takes_a_lite_file_for_one_of_version_1_0_which_has_other_layers() -> None:
+    with init_empty_weights():
+        lite = ZImageControlNetModel(**PUBLISHED["2.1 lite"]).state_dict()
+        guessed = ZImageControlNetModel(**PUBLISHED["1.0"]).state_dict()
+    assert infer_diffusers_model_type(dict(lite)) == "z-image-turbo-controlnet"
+    assert guessed.keys() - lite.keys()
+    assert noise_refiner(lite, before_proj_is_zero=False) == "control_noise_refiner"
 
 
 def listed(value: Any) -> Any:
