@@ -26,7 +26,7 @@ from workers.engines.selection import make_engines
 from workers.families.base_controlnet import ControlNet, ControlNetSource
 from workers.families.engine_memory import with_engines
 from workers.families.registry import family
-from workers.model_checks.entry_options import option_problem
+from workers.model_checks.entry_options import controlnet_option_problem
 from workers.model_checks.source import check_controlnet_entry, check_controlnet_source
 from workers.model_checks.weight_files import Unloadable, read_header
 from workers.runtime.device_memory import DeviceMemory
@@ -73,7 +73,7 @@ def controlnet_cache(
         )
         engine = "graphs" if entry.engine == "compile" and not compiles else entry.engine
         facts = family_of_controlnet(controlnet.model.config)
-        if facts is not None and (why := option_problem(facts, entry)):
+        if facts and (why := controlnet_option_problem(facts, entry, controlnet.model.config)):
             raise ModelFailed(f"ControlNet {name!r}: {why}")
         controlnet.engines = make_engines(engine, name, find_device(settings.device), settings.home)
         bases = [

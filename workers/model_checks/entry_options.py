@@ -1,7 +1,8 @@
 """Whether a family's networks can be run as catalog entries say: an option without effect is refused."""
 
 from shared.catalog.entries import ControlNetEntry, ModelEntry
-from shared.families.base import FamilyFacts
+from shared.families.base import Config, FamilyFacts
+from shared.jobs.families.controlnet_masks import UNUSED_RANGE
 
 #: Options that networks of some families alone have.
 LIMITED_OPTIONS = ("attention_slicing", "memory_format")
@@ -19,3 +20,10 @@ def option_problem(facts: FamilyFacts, entry: ModelEntry | ControlNetEntry) -> s
         if (value := getattr(entry, option)) != fields[option].default:
             return f"{option} {value!r} changes nothing of {facts.label}: leave it out"
     return None
+
+
+def controlnet_option_problem(facts: FamilyFacts, entry: ControlNetEntry, config: Config) -> str | None:
+    """The same of a ControlNet of the family with this config."""
+    if entry.control_range is not None and facts.controlnet_traits(config).mask == "required":
+        return UNUSED_RANGE
+    return option_problem(facts, entry)

@@ -21,7 +21,7 @@ from shared.families.registry import (
     family_of_file,
     family_of_pipeline,
 )
-from workers.model_checks.entry_options import option_problem
+from workers.model_checks.entry_options import controlnet_option_problem, option_problem
 from workers.model_checks.quantized import refuse_quantized_config, refuse_quantized_weights
 from workers.model_checks.tokenizer import check_tokenizer
 from workers.model_checks.weight_files import Unloadable, has_files, read_header, read_json, weight_files
@@ -54,8 +54,9 @@ def check_model_entry(name: str, entry: ModelEntry, catalog: Path) -> None:
         check_model_source(name, locate(catalog, entry.source), options)
         described = Path(options.config or locate(catalog, entry.source))
         with _named(f"model {name!r} ({described})"):
-            if described.is_dir():
-                _check_options(_family(read_json(described, "model_index.json")), entry)
+            facts = _family(read_json(described, "model_index.json")) if described.is_dir() else None
+            if facts is not None and (problem := option_problem(facts, entry)):
+                raise Unloadable(problem)
 
 
 def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> None:
@@ -69,8 +70,8 @@ def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> 
             described = read_json(folder, "config.json") if folder.is_dir() else _derive_config(folder)
             facts = family_of_controlnet(described) if described else None
             if facts is not None:
-                _check_options(facts, entry)
-                if problem := facts.controlnet_problem(described):
+                problem = controlnet_option_problem(facts, entry, described)
+                if problem := problem or facts.controlnet_problem(described):
                     raise Unloadable(problem)
 
 
@@ -109,11 +110,6 @@ def check_controlnet_source(
         refuse_quantized_config(read_json(path, "config.json"), "it")
         for file in weight_files(path, _STEM, variant):
             refuse_quantized_weights("it", read_header(path, file).tensors)
-
-
-def _check_options(facts: FamilyFacts, entry: ModelEntry | ControlNetEntry) -> None:
-    if why := option_problem(facts, entry):
-        raise Unloadable(why)
 
 
 def _derive_config(file: Path) -> Config:

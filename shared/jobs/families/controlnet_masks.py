@@ -9,6 +9,9 @@ from shared.families.controlnets import ControlNetTraits
 from shared.jobs.options import ControlNetOptions
 from shared.jobs.spec import JobSpec
 
+#: Of a ControlNet that sees the job's image without what the mask marks, as its base model would.
+UNUSED_RANGE = "control_range changes nothing of a ControlNet that was trained to inpaint: leave it out"
+
 
 def check_masks(
     controlnets: Sequence[ControlNetOptions],
@@ -37,8 +40,13 @@ def check_masks(
 
 
 def check_inpainted_images(spec: JobSpec, traits: Sequence[ControlNetTraits | None]) -> None:
-    """Raise `InvalidRequest` for a ControlNet that inpaints, and has another image than the job."""
+    """Raise `InvalidRequest` for a ControlNet that inpaints, and has an image or a range of its own."""
     for i, (controlnet, own) in enumerate(zip(spec.controlnets, traits, strict=True)):
-        if own is not None and own.mask == "required" and controlnet.image != spec.image:
+        if own is None or own.mask != "required":
+            continue
+        if controlnet.image != spec.image:
             detail = f"ControlNet {controlnet.name!r} inpaints the job's image: leave its own out"
             raise InvalidRequest(detail, field=f"controlnets.{i}.image")
+        if controlnet.control_range is not None:
+            detail = f"ControlNet {controlnet.name!r}: the catalog's {UNUSED_RANGE}"
+            raise InvalidRequest(detail, field=f"controlnets.{i}.name")

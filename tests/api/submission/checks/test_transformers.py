@@ -228,6 +228,20 @@ def test_a_job_has_the_control_range_of_the_catalog(transformers: Services) -> N
     assert [one.control_range for one in spec.controlnets] == [(0.5, 128.0), None]
 
 
+@pytest.mark.parametrize(("name", "model"), [("sd3-mask", "sd3"), ("qwen-mask", "qwen")])
+def test_a_control_range_of_a_controlnet_that_inpaints_is_refused(
+    transformers: Services, name: str, model: str
+) -> None:
+    path, source = transformers.settings.catalog, f'source = "nets/{name}"'
+    path.write_text(path.read_text().replace(source, f"{source}\ncontrol_range = [0.5, 128.0]"))
+    services = replace(transformers, catalog=read_catalog(path))
+    fields = {"model": model, "controlnets": [{"name": name}], **MASKED}
+    assert job(transformers, **fields).controlnets[0].control_range is None
+    refused = refusal(services, **fields)
+    assert refused.field == "controlnets.0.name"
+    assert str(refused).startswith(f"ControlNet {name!r}: the catalog's control_range changes nothing")
+
+
 def test_a_lora_of_another_family_is_refused_at_submit(transformers: Services) -> None:
     name = "double_blocks.0.img_attn.qkv"
     file = safetensors({f"{name}.lora_A.weight": [4, 32], f"{name}.lora_B.weight": [96, 4]})
