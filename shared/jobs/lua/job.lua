@@ -430,8 +430,8 @@ if verb == 'create' then
     end
   end
   redis.call('DEL', job)
-  local limit = exceeded(tenant, cost)
-  if limit then return {'', unpack(limit)} end
+  local reached = exceeded(tenant, cost)
+  if reached then return {'', unpack(reached)} end
   charge(tenant, cost)
   if idempotency then
     call('HSET', idempotency, 'job', id, 'digest', digest)

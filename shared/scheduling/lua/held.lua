@@ -437,8 +437,8 @@ do
   -- Of released interactive jobs one that may preempt this job: of tenants that had been given no more.
   local function find_released(job)
     local released = urgent_released_of(job.model)
-    local limit = text(given(job.model, job.tenant))
-    for _, id in ipairs(call('ZRANGEBYSCORE', released, '-inf', limit, 'LIMIT', 0, MAX_URGENT)) do
+    local most_given = text(given(job.model, job.tenant))
+    for _, id in ipairs(call('ZRANGEBYSCORE', released, '-inf', most_given, 'LIMIT', 0, MAX_URGENT)) do
       local urgent = held.read(id)
       local jobs = urgent and urgent_jobs_of(job.model, urgent.tenant)
       if not urgent or urgent.status ~= 'queued' then
@@ -476,8 +476,8 @@ do
     if chosen and may_preempt(job.preempted_by, chosen, job) then return job.preempted_by end
     local found = find_released(job)
     if found then return found end
-    local tenants, limit = urgent_tenants_of(job.model), text(given(job.model, job.tenant))
-    for _, tenant in ipairs(call('ZRANGEBYSCORE', tenants, '-inf', limit, 'LIMIT', 0, MAX_URGENT)) do
+    local tenants, most_given = urgent_tenants_of(job.model), text(given(job.model, job.tenant))
+    for _, tenant in ipairs(call('ZRANGEBYSCORE', tenants, '-inf', most_given, 'LIMIT', 0, MAX_URGENT)) do
       found = find_of_tenant(tenant, job)
       if found then return found end
     end
