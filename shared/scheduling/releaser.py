@@ -13,7 +13,7 @@ from shared.messaging.celery_app import unet_queue
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Jobs of one call of `Releaser.unplaced`: it must not keep other clients waiting.
+#: Jobs of one call of `Releaser.heal_held`: it must not keep other clients waiting.
 _AT_ONCE = 500
 
 
@@ -62,12 +62,19 @@ class Releaser:
         """
         return set(self._call("unclaimed", after_s, count))
 
-    def unplaced(self, job_ids: Sequence[str]) -> set[str]:
-        """Those of ``job_ids`` that are not held: each has a message, or has lost it."""
-        found: set[str] = set()
+    def is_held(self, job_id: str) -> bool:
+        """Whether a job is held, so that it has no message."""
+        return bool(self._call("is_held", job_id))
+
+    def heal_held(self, job_ids: Sequence[str]) -> set[str]:
+        """Have the tenants of held jobs among ``job_ids`` compete again, if a lost write has ended that.
+
+        Returns the others: each has a message, or has lost it.
+        """
+        others: set[str] = set()
         for begin in range(0, len(job_ids), _AT_ONCE):
-            found.update(self._call("unplaced", *job_ids[begin : begin + _AT_ONCE]))
-        return found
+            others.update(self._call("heal_held", *job_ids[begin : begin + _AT_ONCE]))
+        return others
 
     def count_waiting(self, models: Sequence[str]) -> dict[str, int]:
         """Jobs of each model that no worker has taken, but for those that are reserved for one."""

@@ -602,7 +602,7 @@ if verb == 'advance' then
   if field('cancel') then return 'cancel' end
   if is_late() then return 'deadline' end
   if arg[4] == '1' then held.keep_device(id) return 'go' end
-  if held.is_preempted(id, field('first_step_at')) then return 'preempt' end
+  if held.note_preemption(id, field('first_step_at')) then return 'preempt' end
   return 'go'
 end
 

@@ -334,21 +334,21 @@ do
     compete_for(id, model, tenant, job and job.priority)
   end
 
-  -- Those of some jobs that are not held. What says that the tenants of the others compete is written again, as
-  -- it may have been lost.
-  function held.find_unplaced(ids)
-    local found, competing = {}, {}
+  -- Writes again, for those of some jobs that are held, what says that their tenants compete, as it may have been
+  -- lost. Returns the others.
+  function held.heal(ids)
+    local others, competing = {}, {}
     for _, id in ipairs(ids) do
       local job = held.read(id)
       if not (job and job.model and held.is_held(id, job.model, job.tenant)) then
-        found[#found + 1] = id
+        others[#others + 1] = id
       elseif held.is_waiting(id, job.model, job.tenant) then
         local place = job.model .. ':' .. job.tenant .. ':' .. (job.priority == 'interactive' and id or '')
         if not competing[place] then compete_for(id, job.model, job.tenant, job.priority) end
         competing[place] = true
       end
     end
-    return found
+    return others
   end
 
   function held.delay(id, delay_s)
@@ -484,9 +484,9 @@ do
     return find_of_tenant(job.tenant, job)  -- it may be at its cap
   end
 
-  -- Whether a running job is to give its device away; the interactive job that takes it is noted in its record.
+  -- Notes in the record of a running job the interactive one that takes its device, if one does. Returns whether.
   -- Each takes one device at a time: it keeps its right until it is released, also if the other's worker dies.
-  function held.is_preempted(id, first_step_at)
+  function held.note_preemption(id, first_step_at)
     local job = held.read(id)
     local preempting = job and find_preempting(job, first_step_at)
     if not preempting then

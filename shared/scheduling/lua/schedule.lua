@@ -289,9 +289,15 @@ if command == 'unclaimed' then
   return held.unclaimed(tonumber(ARGV[2]), ARGV[3])
 end
 
-if command == 'unplaced' then
+if command == 'is_held' then
+  -- ARGV: job. Returns whether it is held or delayed.
+  local job = held.read(ARGV[2])
+  return job and job.model and held.is_held(ARGV[2], job.model, job.tenant) and 1 or 0
+end
+
+if command == 'heal_held' then
   -- ARGV: jobs. Returns those that are neither held nor delayed.
-  return held.find_unplaced({unpack(ARGV, 2)})
+  return held.heal({unpack(ARGV, 2)})
 end
 
 return redis.error_reply('unknown command ' .. command)

@@ -268,7 +268,7 @@ def test_a_job_that_is_delayed_is_not_released_sooner_and_keeps_its_place(jobs: 
     jobs.queue.send(first, MODEL, "later")
     others = [jobs.submit() for _ in range(2)]
     assert jobs.take() == others[0]
-    assert jobs.queue.unplaced([first, others[1]]) == {others[1]}
+    assert jobs.queue.heal_held([first, others[1]]) == {others[1]}
     jobs.redis.zadd(keys.DELAYED, {first: 1})  # as if the time had passed
     assert jobs.take_all() == [others[1], first]
 
@@ -276,7 +276,27 @@ def test_a_job_that_is_delayed_is_not_released_sooner_and_keeps_its_place(jobs: 
 def test_what_is_held_needs_no_message(jobs: HeldJobs) -> None:
     released, held = jobs.submit(), jobs.submit()
     without_place = jobs.accept()
-    assert jobs.queue.unplaced([released, held, without_place]) == {released, without_place}
+    assert jobs.queue.heal_held([released, held, without_place]) == {released, without_place}
+    assert jobs.queue.is_held(held)
+    assert not any(jobs.queue.is_held(one) for one in (released, without_place, "of no job"))
+
+
+def test_a_job_whose_delay_is_not_over_is_held(jobs: HeldJobs) -> None:
+    delayed = jobs.submit()
+    assert jobs.take() == delayed
+    assert not jobs.queue.is_held(delayed)
+    jobs.queue.send(delayed, MODEL, "later")
+    assert jobs.queue.is_held(delayed)
+
+
+def test_what_is_held_competes_again_after_a_lost_write(jobs: HeldJobs) -> None:
+    released, held = jobs.submit(), jobs.submit()
+    jobs.redis.delete(keys.held_tenants(MODEL))
+    assert jobs.take_all() == [released]
+    assert jobs.queue.is_held(held)
+    assert jobs.queue.heal_held([held]) == set()
+    jobs.queue.release([MODEL])
+    assert jobs.take() == held
 
 
 def test_a_job_that_is_gone_stands_in_the_way_of_none(jobs: HeldJobs) -> None:

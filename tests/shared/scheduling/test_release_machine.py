@@ -157,7 +157,7 @@ class Jobs(RuleBasedStateMachine):
     def recover(self) -> None:
         queued: Any = self.redis.zrange(keys.by_status("queued"), 0, -1)
         waiting = {job_id for model in MODELS for job_id in self._messages(model)}
-        found = self.queue.unplaced(queued) - waiting
+        found = self.queue.heal_held(queued) - waiting
         assert found == self.lost
         for job_id in sorted(found):
             self.queue.send(job_id, self.models[job_id], "last")

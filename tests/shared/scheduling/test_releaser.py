@@ -25,7 +25,7 @@ def test_a_held_job_with_the_loras_comes_next_and_the_others_keep_their_order(jo
     assert jobs.waiting() == [first]
     assert jobs.queue.prefer(MODEL, ["z"])
     assert jobs.waiting() == [same]
-    assert jobs.queue.unplaced([first, second, last]) == set()
+    assert jobs.queue.heal_held([first, second, last]) == set()
     assert jobs.take_all() == [same, first, second, last]
 
 

@@ -82,7 +82,7 @@ class Service:
         self.queue.forget_ended("a")
         texts: Any = self.redis.lrange(unet_queue(MODEL), 0, -1)
         waiting = {json.loads(text)["headers"]["id"] for text in texts}
-        lost = self.queue.unclaimed(-1, 100) | self.queue.unplaced(self.queued()) - waiting
+        lost = self.queue.unclaimed(-1, 100) | self.queue.heal_held(self.queued()) - waiting
         for job_id in sorted(lost - waiting):
             self.queue.send(job_id, MODEL, "last")
 

@@ -65,7 +65,7 @@ def revoke_job(jobs: JobStore, job_id: str) -> bool:
 
     Raises `NotFound` if there is no such job.
     """
-    was_held = not Releaser(jobs.redis).unplaced([job_id])
+    was_held = Releaser(jobs.redis).is_held(job_id)
     if jobs.cancel(job_id) != "cancelled":
         return False  # it runs, and stops at its next step; or it has ended
     return was_held or remove_message(jobs.redis, unet_queue(jobs.get(job_id).spec.model), job_id)

@@ -32,7 +32,7 @@ def find_lost_messages(
     """
     redis, now = jobs.redis, jobs.now()
     since = unacked_since(jobs)
-    settled = queue.unclaimed(settled_s, RELEASED) | queue.unplaced(_next_portion(jobs, now - settled_s))
+    settled = queue.unclaimed(settled_s, RELEASED) | queue.heal_held(_next_portion(jobs, now - settled_s))
     if not settled:
         return set()
     waiting = settled - _queued(jobs, models)

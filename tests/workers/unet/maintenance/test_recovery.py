@@ -152,7 +152,7 @@ def test_a_job_that_is_held_is_not_lost(jobs: JobStore, control: Redis, servers:
     recover_now(queue, jobs)
     recover_now(queue, jobs)
     assert in_queue(control) == [held]
-    assert queue.unplaced([released, held]) == {held}
+    assert queue.heal_held([released, held]) == {held}
 
 
 def hold_copies(control: Redis, job_id: str, count: int) -> None:
