@@ -49,6 +49,7 @@ SEVERAL_MODULES = {
     "tests/test_left_threads.py",
     "tests/test_node_scripts.py",
     "tests/test_packaging.py",
+    "tests/test_shared_fleets.py",
     "tests/test_wording.py",
     "tests/workers/families/flux/test_local_controlnets.py",
     "tests/workers/families/flux/test_lora_conversion.py",

@@ -1,7 +1,7 @@
 """Fleets that tests of several files share: each runs until a test of another file does without it."""
 
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Generic, TypeVar
 
 F = TypeVar("F")
@@ -21,7 +21,8 @@ class SharedFleets(Generic[F]):
         return self._running[name][1]
 
     def stop_unused(self, used: Collection[str]) -> None:
-        """Stop those that are not among ``used``."""
-        for name in self._running.keys() - set(used):
-            manager, _ = self._running.pop(name)
-            manager.__exit__(None, None, None)
+        """Stop those that are not among ``used``; all of them, also if that fails for one."""
+        with ExitStack() as stopped:
+            for name in self._running.keys() - set(used):
+                manager, _ = self._running.pop(name)
+                stopped.callback(manager.__exit__, None, None, None)
