@@ -33,7 +33,11 @@ def _of_guidance(request: JobRequest, services: Services, model: str) -> list[st
     if facts is None or facts.guidance_begins_above is None:
         return []
     scale = entry.guidance_scale if request.guidance_scale is None else request.guidance_scale
-    if scale > facts.guidance_begins_above:
+    if facts.has_distilled_guidance(services.families.denoiser_config(model) or {}):
+        why = f"model {model!r} has guidance distilled in, and no unconditional branch"
+    elif scale <= facts.guidance_begins_above:
+        least = f"{facts.guidance_begins_above:g}"
+        why = f"the job has no guidance, which begins above a guidance_scale of {least}"
+    else:
         return []
-    least = f"the job has no guidance, which begins above a guidance_scale of {facts.guidance_begins_above:g}"
-    return [f"{name} is ignored: {least}" for name in set_fields(request, _OF_GUIDANCE)]
+    return [f"{name} is ignored: {why}" for name in set_fields(request, _OF_GUIDANCE)]

@@ -129,6 +129,10 @@ class UNetFacts(FamilyFacts):
         taken, given = config.get("in_channels", 4), config.get("out_channels", 4)
         return isinstance(given, int) and bool(taken == 2 * given + 1)
 
+    def has_distilled_guidance(self, config: Config) -> bool:
+        """See `FamilyFacts`; LCM's takes the scale."""
+        return config.get("time_cond_proj_dim") is not None
+
     def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
         """See `FamilyFacts`."""
         size = configs.get(self.denoiser, {}).get("sample_size")

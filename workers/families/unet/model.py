@@ -161,7 +161,7 @@ class UNetModel(BaseModel):
 
     def guidance(self, spec: JobSpec) -> ClassifierFreeGuidance:
         """See `BaseModel`."""
-        is_distilled = self.unet.config.time_cond_proj_dim is not None
+        is_distilled = self.facts.has_distilled_guidance(self.unet.config)
         return ClassifierFreeGuidance(1.0 if is_distilled else spec.guidance_scale, spec.guidance_rescale)
 
     def check_images(self, spec: JobSpec) -> None:
