@@ -112,8 +112,19 @@ FLUX = FluxFacts(
     begins_at_first_index="without_controlnets",
     unused_with_controlnets=TAKES_NO_SIGMAS,
     transformer_classes=frozenset({"FluxTransformer2DModel"}),
-    file_words=("double_blocks.0.img_attn.", "double_blocks.0.img_mod.", "single_blocks.0.linear1."),
-    diffusers_file_words=("transformer_blocks.0.norm1_context.", "single_transformer_blocks.0.proj_mlp."),
-    other_file_words=("single_stream_modulation.", "early_stream_modulations.", "distilled_guidance_layer."),
-    controlnet_file_words=("controlnet_x_embedder.", "context_embedder.", "x_embedder."),
+    original_name_substrings=(
+        "double_blocks.0.img_attn.",
+        "double_blocks.0.img_mod.",
+        "single_blocks.0.linear1.",
+    ),
+    diffusers_name_substrings=(
+        "transformer_blocks.0.norm1_context.",
+        "single_transformer_blocks.0.proj_mlp.",
+    ),
+    excluded_name_substrings=(
+        "single_stream_modulation.",
+        "early_stream_modulations.",
+        "distilled_guidance_layer.",
+    ),
+    controlnet_name_substrings=("controlnet_x_embedder.", "context_embedder.", "x_embedder."),
 )

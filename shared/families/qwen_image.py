@@ -97,7 +97,7 @@ QWEN_IMAGE = QwenImageFacts(
     mask_reader="one_controlnet",
     sums_controlnets=False,
     transformer_classes=frozenset({"QwenImageTransformer2DModel"}),
-    file_words=("transformer_blocks.0.img_mod.", "transformer_blocks.0.txt_mod.", "txt_norm."),
+    original_name_substrings=("transformer_blocks.0.img_mod.", "transformer_blocks.0.txt_mod.", "txt_norm."),
     file_vae_prefixes=(),
-    controlnet_file_words=("controlnet_blocks.0.", "transformer_blocks.0.img_mod.", "txt_norm."),
+    controlnet_name_substrings=("controlnet_blocks.0.", "transformer_blocks.0.img_mod.", "txt_norm."),
 )

@@ -140,7 +140,7 @@ SD3 = SD3Facts(
     mask_reader="controlnets",
     full_strength_is_noise=True,
     transformer_classes=frozenset({"SD3Transformer2DModel"}),
-    file_words=("joint_blocks.0.x_block.", "joint_blocks.0.context_block."),
-    diffusers_file_words=("transformer_blocks.0.norm1_context.", "pos_embed.pos_embed", "proj_out."),
-    controlnet_file_words=("controlnet_blocks.0.", "pos_embed_input.", "transformer_blocks.0."),
+    original_name_substrings=("joint_blocks.0.x_block.", "joint_blocks.0.context_block."),
+    diffusers_name_substrings=("transformer_blocks.0.norm1_context.", "pos_embed.pos_embed", "proj_out."),
+    controlnet_name_substrings=("controlnet_blocks.0.", "pos_embed_input.", "transformer_blocks.0."),
 )

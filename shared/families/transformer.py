@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shared.families.base import Config, FamilyFacts
 from shared.families.controlnets import ControlNetTraits, ControlPlan, MaskUse, ModelSignature
-from shared.families.weight_names import has_all_words, has_word
+from shared.families.weight_names import contains_any, contains_each
 
 #: No model has as many blocks, channels or heads; a plan of more blocks would fill the memory.
 MAX_COUNT = 100_000
@@ -15,7 +15,7 @@ MAX_COUNT = 100_000
 TAKES_NO_MU = frozenset({"flow_match_heun"})
 TAKES_NO_SIGMAS = TAKES_NO_MU | {"dpmpp_2m_flow"}
 #: What the names of weights in a LoRA file have: such a file is no base model.
-_LORA_WORDS = ("lora_", ".lora", "hada_", "lokr_")
+_LORA_SUBSTRINGS = ("lora_", ".lora", "hada_", "lokr_")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,13 @@ class TransformerFacts(FamilyFacts):
 
     #: Class names that its denoiser is saved with.
     transformer_classes: frozenset[str]
-    #: Parts of the names of weights in a single file: a ControlNet's has the ``controlnet_file_words``, a
-    #: base model's not all of them, but the ``file_words`` or, by the names that diffusers gives them, the
-    #: ``diffusers_file_words``, and none of ``other_file_words``.
-    file_words: tuple[str, ...]
-    diffusers_file_words: tuple[str, ...] = ()
-    other_file_words: tuple[str, ...] = ()
-    controlnet_file_words: tuple[str, ...] = ()
+    #: Of names of weights in a single file. A ControlNet's have each of ``controlnet_name_substrings``. Those
+    #: of a base model have not, but each of ``original_name_substrings`` or, if they are diffusers' names, of
+    #: ``diffusers_name_substrings``, and none of ``excluded_name_substrings``.
+    original_name_substrings: tuple[str, ...]
+    diffusers_name_substrings: tuple[str, ...] = ()
+    excluded_name_substrings: tuple[str, ...] = ()
+    controlnet_name_substrings: tuple[str, ...] = ()
     #: What the names of the VAE's weights begin with in a single file that holds it, too, by the names that
     #: diffusers converts; none where it converts none.
     file_vae_prefixes: tuple[str, ...] = ("first_stage_model.", "vae.")
@@ -53,11 +53,11 @@ class TransformerFacts(FamilyFacts):
 
     def is_family_of_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`; the names are diffusers' or the original ones."""
-        others = (*self.other_file_words, *_LORA_WORDS)
+        others = (*self.excluded_name_substrings, *_LORA_SUBSTRINGS)
         is_controlnet = self.is_family_of_controlnet_file(names)
-        own = (self.file_words, self.diffusers_file_words)
-        is_named = any(words and has_all_words(names, words) for words in own)
-        return is_named and not is_controlnet and not has_word(names, others)
+        own = (self.original_name_substrings, self.diffusers_name_substrings)
+        is_named = any(substrings and contains_each(names, substrings) for substrings in own)
+        return is_named and not is_controlnet and not contains_any(names, others)
 
     def file_parts(self, names: Sequence[str]) -> tuple[str, ...]:
         """See `FamilyFacts`: the others lie in the folder that the catalog key ``config`` names."""
@@ -66,8 +66,8 @@ class TransformerFacts(FamilyFacts):
 
     def is_family_of_controlnet_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`."""
-        words = self.controlnet_file_words
-        return bool(words) and has_all_words(names, words) and not has_word(names, _LORA_WORDS)
+        own = self.controlnet_name_substrings
+        return bool(own) and contains_each(names, own) and not contains_any(names, _LORA_SUBSTRINGS)
 
     @abstractmethod
     def token_width(self, config: Config) -> int:

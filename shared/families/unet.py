@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.families.base import Config, FamilyFacts
 from shared.families.controlnets import ControlNetTraits, ControlPlan, ModelSignature
-from shared.families.weight_names import has_prefix, has_word
+from shared.families.weight_names import contains_any, has_prefix
 
 #: Tasks that people save a pipeline for, as its class name says them.
 _TASKS = ("", "Img2Img", "Inpaint", "ControlNet")
@@ -22,9 +22,9 @@ _FILE_PARTS = {
 }
 _SDXL_ENCODERS = ("conditioner.embedders.",)
 #: What the names of a ControlNet's weights have: where the control image enters.
-_CONTROLNET_WORDS = ("controlnet_cond_embedding.", "input_hint_block.")
+_CONTROLNET_SUBSTRINGS = ("controlnet_cond_embedding.", "input_hint_block.")
 #: What only SDXL's have: where pooled text and sizes enter.
-_SDXL_WORDS = ("add_embedding.", "label_emb.")
+_SDXL_SUBSTRINGS = ("add_embedding.", "label_emb.")
 #: What the names of weights of transformers have, and those of a UNet have not.
 _TRANSFORMERS = (
     "double_blocks.0.img_attn.", "joint_blocks.", ".img_mod.", "context_refiner.", ".norm1_context.",
@@ -48,13 +48,13 @@ class UNetFacts(FamilyFacts):
 
     def is_family_of_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`; names do not tell SD 2 from SD 1."""
-        is_unet = has_prefix(names, _FILE_PARTS["UNet"]) and not has_word(names, _TRANSFORMERS)
+        is_unet = has_prefix(names, _FILE_PARTS["UNet"]) and not contains_any(names, _TRANSFORMERS)
         return is_unet and has_prefix(names, _SDXL_ENCODERS) == (self.addition_embed_type is not None)
 
     def is_family_of_controlnet_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`; the names are diffusers' or the original ones."""
-        is_controlnet = has_word(names, _CONTROLNET_WORDS) and not has_word(names, _TRANSFORMERS)
-        is_xl = has_word(names, _SDXL_WORDS)
+        is_controlnet = contains_any(names, _CONTROLNET_SUBSTRINGS) and not contains_any(names, _TRANSFORMERS)
+        is_xl = contains_any(names, _SDXL_SUBSTRINGS)
         return is_controlnet and is_xl == (self.addition_embed_type is not None)
 
     def checkpoint_error(self, names: Sequence[str]) -> str | None:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 
-def has_word(names: Sequence[str], words: tuple[str, ...]) -> bool:
-    """Whether one of the names contains one of the ``words``."""
-    return any(word in name for name in names for word in words)
+def contains_any(names: Sequence[str], substrings: tuple[str, ...]) -> bool:
+    """Whether one of the names contains one of the ``substrings``."""
+    return any(substring in name for name in names for substring in substrings)
 
 
-def has_all_words(names: Sequence[str], words: tuple[str, ...]) -> bool:
-    """Whether each of the ``words`` is in one of the names."""
-    return all(has_word(names, (word,)) for word in words)
+def contains_each(names: Sequence[str], substrings: tuple[str, ...]) -> bool:
+    """Whether each of the ``substrings`` is in one of the names."""
+    return all(contains_any(names, (substring,)) for substring in substrings)
 
 
 def has_prefix(names: Sequence[str], prefixes: tuple[str, ...]) -> bool:

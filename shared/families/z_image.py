@@ -152,6 +152,11 @@ Z_IMAGE = ZImageFacts(
     ),
     residual_text_tokens=128,
     transformer_classes=frozenset({"ZImageTransformer2DModel"}),
-    file_words=("layers.0.adaLN_modulation.", "noise_refiner.0.", "context_refiner.0.", "cap_pad_token"),
-    controlnet_file_words=("control_all_x_embedder.", "control_layers.0."),
+    original_name_substrings=(
+        "layers.0.adaLN_modulation.",
+        "noise_refiner.0.",
+        "context_refiner.0.",
+        "cap_pad_token",
+    ),
+    controlnet_name_substrings=("control_all_x_embedder.", "control_layers.0."),
 )

@@ -21,6 +21,7 @@ from shared.families.registry import (
     family_of_file,
     family_of_pipeline,
 )
+from shared.families.weight_names import contains_any
 from workers.model_checks.entry_options import controlnet_option_problem, option_problem
 from workers.model_checks.quantized import refuse_quantized_config, refuse_quantized_weights
 from workers.model_checks.tokenizer import check_tokenizer
@@ -95,7 +96,7 @@ def check_controlnet_source(
     with _named(f"ControlNet {name!r} ({path})"):
         if not path.is_dir():
             names = _read_names(path)
-            if family_of_controlnet_file(names) is None or _holds(names, _OTHERS[_LORA]):
+            if family_of_controlnet_file(names) is None or contains_any(names, _OTHERS[_LORA]):
                 raise Unloadable(f"it is {_kind_of(names)}, not a ControlNet")
             if config is not None:
                 read_json(Path(config), "config.json")
@@ -222,8 +223,4 @@ def _kind_of(names: list[str]) -> str:
         return _BASE_MODEL
     if family_of_controlnet_file(names) is not None:
         return _CONTROLNET
-    return next((kind for kind, words in _OTHERS.items() if _holds(names, words)), "something unknown")
-
-
-def _holds(names: list[str], words: tuple[str, ...]) -> bool:
-    return any(word in name for name in names for word in words)
+    return next((kind for kind, own in _OTHERS.items() if contains_any(names, own)), "something unknown")

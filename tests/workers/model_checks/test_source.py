@@ -299,9 +299,9 @@ def test_a_single_file_that_is_not_a_complete_base_model_is_refused(
 def test_a_single_file_of_a_family_like_one_that_is_served_is_refused_by_its_name(
     tmp_path: Path, kind: str, named: str, prefix: str
 ) -> None:
-    flux = (*FLUX.file_words, "double_blocks.0.img_attn.qkv.weight")
+    flux = (*FLUX.original_name_substrings, "double_blocks.0.img_attn.qkv.weight")
     (own,) = (name for name in CHECKPOINT_KEY_NAMES[kind] if name.startswith("model.") == bool(prefix))
-    names = (own, *(prefix + word for word in flux))
+    names = (own, *(prefix + name for name in flux))
     message = refusal(check_model_source, checkpoint(tmp_path / "m.safetensors", *names))
     assert message == f"it is {named}, not a base model that is served"
 

@@ -12,7 +12,7 @@ from workers.families.base_family import ModelSource
 from workers.families.flux.controlnet import FluxControlNet
 from workers.families.flux.model import FluxModel
 from workers.families.transformer.loading import TransformerFamily
-from workers.families.transformer.model import LoadedWeights
+from workers.families.transformer.model import LoadInfo
 from workers.model_checks.weight_files import Unloadable
 
 
@@ -28,9 +28,9 @@ class FluxFamily(TransformerFamily):
         if pipe.vae.config.shift_factor is None:
             raise Unloadable("its VAE has no shift_factor")
 
-    def make_model(self, source: ModelSource, pipe: Any, loaded: LoadedWeights) -> FluxModel:
+    def make_model(self, source: ModelSource, pipe: Any, info: LoadInfo) -> FluxModel:
         """See `TransformerFamily`."""
-        return FluxModel(source.name, pipe, loaded)
+        return FluxModel(source.name, pipe, info)
 
     def make_controlnet(
         self, source: ControlNetSource, model: Any, base: Config, sha256: str

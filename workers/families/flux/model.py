@@ -20,8 +20,8 @@ from workers.families.transformer.guidance import TrueGuidance
 from workers.families.transformer.latents import PackedLatents
 from workers.families.transformer.lora_targets import TransformerLoraTargets
 from workers.families.transformer.model import (
-    UNKNOWN_WEIGHTS,
-    LoadedWeights,
+    NOTHING_KNOWN,
+    LoadInfo,
     TransformerModel,
     repeated,
 )
@@ -34,8 +34,8 @@ class FluxModel(TransformerModel):
 
     text_fields = frozenset({"prompt", "prompt_2", "max_sequence_length"})
 
-    def __init__(self, name: str, pipe: Any, loaded: LoadedWeights = UNKNOWN_WEIGHTS) -> None:
-        super().__init__(name, FLUX, pipe, loaded)
+    def __init__(self, name: str, pipe: Any, info: LoadInfo = NOTHING_KNOWN) -> None:
+        super().__init__(name, FLUX, pipe, info)
         self.latents: PackedLatents = PackedLatents(pipe.vae, pipe.transformer, pipe.vae_scale_factor)
 
     @property

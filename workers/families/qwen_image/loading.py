@@ -12,7 +12,7 @@ from workers.families.base_family import ModelSource
 from workers.families.qwen_image.controlnet import QwenImageControlNet
 from workers.families.qwen_image.model import QwenImageModel
 from workers.families.transformer.loading import TransformerFamily
-from workers.families.transformer.model import LoadedWeights
+from workers.families.transformer.model import LoadInfo
 from workers.model_checks.weight_files import Unloadable
 
 #: Switches in a transformer's config that models for other tasks have, and what they are on for.
@@ -38,9 +38,9 @@ class QwenImageFamily(TransformerFamily):
         if taken != own:
             raise Unloadable(f"its transformer takes {taken} channels, its latents have {own}")
 
-    def make_model(self, source: ModelSource, pipe: Any, loaded: LoadedWeights) -> QwenImageModel:
+    def make_model(self, source: ModelSource, pipe: Any, info: LoadInfo) -> QwenImageModel:
         """See `TransformerFamily`."""
-        return QwenImageModel(source.name, pipe, loaded)
+        return QwenImageModel(source.name, pipe, info)
 
     def make_controlnet(
         self, source: ControlNetSource, model: Any, base: Config, sha256: str

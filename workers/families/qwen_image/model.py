@@ -21,8 +21,8 @@ from workers.families.transformer.flow_match import job_sigmas, shift_of_size
 from workers.families.transformer.inpainting import sampling_generator
 from workers.families.transformer.lora_targets import TransformerLoraTargets
 from workers.families.transformer.model import (
-    UNKNOWN_WEIGHTS,
-    LoadedWeights,
+    NOTHING_KNOWN,
+    LoadInfo,
     TransformerModel,
     repeated,
 )
@@ -35,8 +35,8 @@ class QwenImageModel(TransformerModel):
 
     text_fields = frozenset({"prompt", "max_sequence_length"})
 
-    def __init__(self, name: str, pipe: Any, loaded: LoadedWeights = UNKNOWN_WEIGHTS) -> None:
-        super().__init__(name, QWEN_IMAGE, pipe, loaded)
+    def __init__(self, name: str, pipe: Any, info: LoadInfo = NOTHING_KNOWN) -> None:
+        super().__init__(name, QWEN_IMAGE, pipe, info)
         self.latents: QwenImageLatents = QwenImageLatents(pipe.vae, pipe.transformer, pipe.vae_scale_factor)
 
     @property

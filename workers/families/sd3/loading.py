@@ -13,7 +13,7 @@ from workers.families.sd3.controlnet import SD3ControlNet
 from workers.families.sd3.model import SD3Model
 from workers.families.sd3.pos_embed import load_pos_embed
 from workers.families.transformer.loading import TransformerFamily
-from workers.families.transformer.model import LoadedWeights
+from workers.families.transformer.model import LoadInfo
 from workers.model_checks.weight_files import Unloadable
 
 
@@ -29,9 +29,9 @@ class SD3Family(TransformerFamily):
         if pipe.vae.config.shift_factor is None:
             raise Unloadable("its VAE has no shift_factor")
 
-    def make_model(self, source: ModelSource, pipe: Any, loaded: LoadedWeights) -> SD3Model:
+    def make_model(self, source: ModelSource, pipe: Any, info: LoadInfo) -> SD3Model:
         """See `TransformerFamily`."""
-        return SD3Model(source.name, pipe, loaded)
+        return SD3Model(source.name, pipe, info)
 
     def make_controlnet(
         self, source: ControlNetSource, model: Any, base: Config, sha256: str

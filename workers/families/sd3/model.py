@@ -23,8 +23,8 @@ from workers.families.transformer.flow_match import shift_of_size
 from workers.families.transformer.inpainting import append_mask, blank_masked, sampling_generator
 from workers.families.transformer.lora_targets import TransformerLoraTargets
 from workers.families.transformer.model import (
-    UNKNOWN_WEIGHTS,
-    LoadedWeights,
+    NOTHING_KNOWN,
+    LoadInfo,
     TransformerModel,
     repeated,
 )
@@ -39,8 +39,8 @@ class SD3Model(TransformerModel):
 
     text_fields = frozenset({"prompt", "prompt_2", "prompt_3", "max_sequence_length", "clip_skip"})
 
-    def __init__(self, name: str, pipe: Any, loaded: LoadedWeights = UNKNOWN_WEIGHTS) -> None:
-        super().__init__(name, SD3, pipe, loaded)
+    def __init__(self, name: str, pipe: Any, info: LoadInfo = NOTHING_KNOWN) -> None:
+        super().__init__(name, SD3, pipe, info)
         self.latents = SD3Latents(pipe.vae, pipe.transformer, pipe.vae_scale_factor)
 
     @property

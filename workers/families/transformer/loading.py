@@ -24,7 +24,7 @@ from workers.families.text_encoder_weights import (
     hash_model,
 )
 from workers.families.transformer.controlnet import TransformerControlNet
-from workers.families.transformer.model import LoadedWeights, TransformerModel, modules_of
+from workers.families.transformer.model import LoadInfo, TransformerModel, modules_of
 from workers.families.transformer.single_file import load_weights, read_parts
 from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files, read_json
@@ -41,7 +41,7 @@ class TransformerFamily(ABC):
     controlnet_class: Any  # of diffusers
 
     @abstractmethod
-    def make_model(self, source: ModelSource, pipe: Any, loaded: LoadedWeights) -> TransformerModel:
+    def make_model(self, source: ModelSource, pipe: Any, info: LoadInfo) -> TransformerModel:
         """The base model around a pipeline of `pipeline`, which is on its device."""
 
     @abstractmethod
@@ -84,8 +84,8 @@ class TransformerFamily(ABC):
             pipe.vae.enable_slicing()
         if source.options.vae_tiling:
             pipe.vae.enable_tiling()
-        loaded = LoadedWeights(source.options.switches, hashes.sha256, hashes.text_sha256)
-        model = self.make_model(source, pipe, loaded)
+        info = LoadInfo(source.options.switches, hashes.sha256, hashes.text_sha256)
+        model = self.make_model(source, pipe, info)
         if source.without_text_encoders:
             model.load_apart(hashes.apart)
         return model

@@ -25,15 +25,15 @@ from workers.runtime.weights.configs import text_encoders_sha256
 from workers.runtime.weights.loaded import first_parameter, weights_sha256
 
 
-class LoadedWeights(NamedTuple):
-    """What is known of a model's weights; a hash that is not known is computed."""
+class LoadInfo(NamedTuple):
+    """What the load of a model has found out; a hash that is not known is computed."""
 
     switches: Mapping[str, Any] | None = None  # of diffusers that are on, for the receipt
     sha256: str | None = None
     text_sha256: str | None = None  # of the text encoders' weights alone
 
 
-UNKNOWN_WEIGHTS = LoadedWeights()
+NOTHING_KNOWN = LoadInfo()
 
 
 class TransformerModel(BaseModel):
@@ -41,14 +41,12 @@ class TransformerModel(BaseModel):
 
     stages = ("first block", "blocks")
 
-    def __init__(
-        self, name: str, facts: FamilyFacts, pipe: Any, loaded: LoadedWeights = UNKNOWN_WEIGHTS
-    ) -> None:
+    def __init__(self, name: str, facts: FamilyFacts, pipe: Any, info: LoadInfo = NOTHING_KNOWN) -> None:
         parts = modules_of(pipe, facts)
-        super().__init__(name, facts, parts, loaded.switches, loaded.sha256)
+        super().__init__(name, facts, parts, info.switches, info.sha256)
         self.pipe = pipe
         self.text_encoders = {part: parts[part] for part in facts.tokenizers if part in parts}
-        self.text_weights_sha256 = loaded.text_sha256 or weights_sha256(self.text_encoders)
+        self.text_weights_sha256 = info.text_sha256 or weights_sha256(self.text_encoders)
         self.denoiser = parts[facts.denoiser]
         multiple = facts.size_multiple
         self._images = VaeImageProcessor(vae_scale_factor=multiple)

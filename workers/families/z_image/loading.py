@@ -11,7 +11,7 @@ from shared.families.z_image import PATCHES, Z_IMAGE, embeds_patches
 from workers.families.base_controlnet import ControlNetSource
 from workers.families.base_family import ModelSource
 from workers.families.transformer.loading import TransformerFamily, read_denoiser_config
-from workers.families.transformer.model import LoadedWeights
+from workers.families.transformer.model import LoadInfo
 from workers.families.z_image.base_layers import load_base_layers
 from workers.families.z_image.controlnet import ZImageControlNet
 from workers.families.z_image.controlnet_file import load_controlnet_file
@@ -33,9 +33,9 @@ class ZImageFamily(TransformerFamily):
         if not embeds_patches(pipe.transformer.config):
             raise Unloadable(f"its transformer has no embedder of {PATCHES}")
 
-    def make_model(self, source: ModelSource, pipe: Any, loaded: LoadedWeights) -> ZImageModel:
+    def make_model(self, source: ModelSource, pipe: Any, info: LoadInfo) -> ZImageModel:
         """See `TransformerFamily`."""
-        return ZImageModel(source.name, pipe, loaded)
+        return ZImageModel(source.name, pipe, info)
 
     def make_controlnet(
         self, source: ControlNetSource, model: Any, base: Config, sha256: str

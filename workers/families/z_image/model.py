@@ -15,7 +15,7 @@ from workers.families.base import MaskedImage
 from workers.families.staged_forward import StagedForward
 from workers.families.transformer.flow_match import shift_of_size
 from workers.families.transformer.lora_targets import TransformerLoraTargets
-from workers.families.transformer.model import UNKNOWN_WEIGHTS, LoadedWeights, TransformerModel
+from workers.families.transformer.model import NOTHING_KNOWN, LoadInfo, TransformerModel
 from workers.families.transformer.texts import TemplateTokenizer, TokenWindow
 from workers.families.z_image.conditioning import ZImageConditioning, as_chat, encode_caption
 from workers.families.z_image.forward import staged_forward
@@ -29,8 +29,8 @@ class ZImageModel(TransformerModel):
 
     text_fields = frozenset({"prompt", "max_sequence_length"})
 
-    def __init__(self, name: str, pipe: Any, loaded: LoadedWeights = UNKNOWN_WEIGHTS) -> None:
-        super().__init__(name, Z_IMAGE, pipe, loaded)
+    def __init__(self, name: str, pipe: Any, info: LoadInfo = NOTHING_KNOWN) -> None:
+        super().__init__(name, Z_IMAGE, pipe, info)
         self.latents: ZImageLatents = ZImageLatents(
             pipe.vae, pipe.transformer, pipe.vae_scale_factor, pipe.text_encoder
         )
