@@ -2,7 +2,8 @@
 folders.
 
 Of single files and hub ids nothing is known before they are loaded, but of ControlNets whose weights' shapes
-tell it: questions about them return ``None``.
+tell it, and nothing of models that have left the catalog, which jobs and receipts may name still: questions
+about them return ``None``.
 """
 
 import json
@@ -34,6 +35,8 @@ class ModelFamilies:
 
     def facts(self, model: str) -> FamilyFacts | None:
         """The facts of a base model's family."""
+        if model not in self._catalog.models:
+            return None  # names of others are not kept: anybody may ask
         known, (asked, facts) = families(), self._facts.get(model, ((), None))
         if asked != known:
             facts = family_of(self._denoisers(model))
@@ -78,7 +81,9 @@ class ModelFamilies:
 
     def usual_size(self, model: str) -> tuple[int, int] | None:
         """The same, or what the catalog says in its place."""
-        entry, own = self._catalog.models[model], self.default_size(model)
+        entry, own = self._catalog.models.get(model), self.default_size(model)
+        if entry is None:
+            return None
         width, height = entry.width or (own and own[0]), entry.height or (own and own[1])
         return (width, height) if width and height else None
 
@@ -170,8 +175,8 @@ class ModelFamilies:
         return {part: config for part, config in found.items() if config is not None}
 
     def _of_model(self, model: str, name: str) -> dict[str, Any] | None:
-        entry = self._catalog.models[model]
-        return self._read(entry.config or entry.source, name)
+        entry = self._catalog.models.get(model)
+        return None if entry is None else self._read(entry.config or entry.source, name)
 
     def _read(self, source: str, name: str) -> dict[str, Any] | None:
         if source.startswith(HUB):

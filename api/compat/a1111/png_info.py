@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from api.compat.a1111.generation.family_fields import facts_of
+from api.compat.a1111.generation.family_fields import told_cfg_scale
 from api.compat.a1111.generation.info import PARAMETERS
 from api.compat.a1111.generation.infotext import infotext
 from api.json_response import json_response
@@ -107,6 +107,6 @@ def _info_of_receipt(texts: dict[str, str], services: Services) -> str:
     try:
         receipt = Receipt.model_validate_json(texts["receipt"])
         seed = receipt.spec.image_seeds[int(texts.get("index", "0"))]
-        return infotext(receipt, seed, facts_of(receipt.spec.model, services))
+        return infotext(receipt, seed, told_cfg_scale(receipt.spec, services))
     except (KeyError, ValueError, IndexError, ValidationError):
         return ""

@@ -115,3 +115,15 @@ def test_a_union_and_a_controlnet_that_pools_are_known_by_their_config(
     controlnet = families(tmp_path, SD1, SD1 | config).controlnet("controlnet")
     assert controlnet is not None
     assert (controlnet.control_types, controlnet.global_pooling) == (kinds, global_pooling)
+
+
+def test_of_a_model_that_has_left_the_catalog_nothing_is_known(tmp_path: Path) -> None:
+    known = families(tmp_path, SD1, SD1)
+    assert known.facts("model") is not None
+    questions = (known.facts, known.family, known.signature, known.denoiser_config, known.scheduler_config)
+    questions += (known.is_inpainting, known.default_size, known.largest_side, known.usual_size)
+    assert [question("gone") for question in questions] == [None] * len(questions)
+    assert known.text_encoder_configs("gone") == {}
+    assert (known.size_multiple("gone"), known.image_multiple("gone")) == (
+        known.size_multiple("hub"), known.image_multiple("hub")
+    )  # fmt: skip

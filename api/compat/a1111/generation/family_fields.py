@@ -12,14 +12,10 @@ from typing import Any
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
 from api.services import Services
 from api.submission.prompts.lora_tags import take_out_tags
+from shared.catalog.schedulers import SCHEDULERS
 from shared.families.base import FamilyFacts, Mode
 from shared.jobs.spec import JobSpec
 from shared.prompts.errors import errors_of
-
-
-def facts_of(model: str, services: Services) -> FamilyFacts | None:
-    """The family of the model of a job that was submitted; None: it is not known, or has left the catalog."""
-    return services.families.facts(model) if model in services.catalog.models else None
 
 
 def prompt_fields(fields: Txt2ImgFields, facts: FamilyFacts | None) -> dict[str, Any]:
@@ -60,6 +56,18 @@ def cfg_scale_of(spec: JobSpec, facts: FamilyFacts | None) -> float:
     if spec.true_cfg_scale is not None:
         return spec.true_cfg_scale
     return spec.guidance_scale + _offset(facts)
+
+
+def told_cfg_scale(spec: JobSpec, services: Services) -> float | None:
+    """The ``cfg_scale`` of a job as its text tells it.
+
+    None: its model has left the catalog, and families that match flow count its scale from 0 or from 1.
+    """
+    scheduler = SCHEDULERS.get(spec.scheduler)
+    is_sure = scheduler is not None and not scheduler.matches_flow
+    if spec.model not in services.catalog.models and spec.true_cfg_scale is None and not is_sure:
+        return None
+    return cfg_scale_of(spec, services.families.facts(spec.model))
 
 
 def guidance_warnings(

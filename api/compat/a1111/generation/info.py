@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from api.compat.a1111.generation.accepted_call import AcceptedCall
-from api.compat.a1111.generation.family_fields import cfg_scale_of, facts_of
+from api.compat.a1111.generation.family_fields import cfg_scale_of, told_cfg_scale
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields
 from api.compat.a1111.generation.images.init_image import SizeLimits, as_is, read_init_image
 from api.compat.a1111.generation.images.masks import MaskedImage
@@ -47,8 +47,10 @@ def generation_response(job: Job, call: AcceptedCall, services: Services) -> Res
     """
     fields, warnings = call.fields, [*call.warnings, *job.warnings]
     receipt = job.receipt  # of a job that was interrupted there is none
-    facts = facts_of(job.spec.model, services)
-    texts = [] if receipt is None else [infotext(receipt, seed, facts) for seed in receipt.spec.image_seeds]
+    texts = []
+    if receipt is not None:
+        scale = told_cfg_scale(receipt.spec, services)
+        texts = [infotext(receipt, seed, scale) for seed in receipt.spec.image_seeds]
     files: list[ImageFile] = []
     if job.status == "cancelled":
         image = current_image(job, services)
@@ -126,7 +128,7 @@ def _info(
         "width": spec.width or size[0],
         "height": spec.height or size[1],
         "sampler_name": find_sampler(spec.scheduler)[0],
-        "cfg_scale": cfg_scale_of(spec, facts_of(spec.model, services)),
+        "cfg_scale": cfg_scale_of(spec, services.families.facts(spec.model)),
         "steps": spec.num_inference_steps,
         "batch_size": fields.batch_size,
         "restore_faces": False,

@@ -1,6 +1,6 @@
 """The text in which A1111 says how an image was generated: ``parameters`` of a PNG, ``infotexts`` of answers.
 
-It is made of the receipt and, while the catalog has its model, of the model's family. Source:
+It is made of the receipt, but for the scale of guidance, whose name depends on the model's family. Source:
 AUTOMATIC1111/stable-diffusion-webui, ``modules/processing.py`` (``create_infotext``), and
 Mikubill/sd-webui-controlnet, ``internal_controlnet/args.py`` (``ControlNetUnit.serialize``).
 """
@@ -8,10 +8,8 @@ Mikubill/sd-webui-controlnet, ``internal_controlnet/args.py`` (``ControlNetUnit.
 import json
 from typing import Any
 
-from api.compat.a1111.generation.family_fields import cfg_scale_of
 from api.compat.a1111.generation.preprocessors import thresholds_of
 from api.compat.a1111.samplers import find_sampler
-from shared.families.base import FamilyFacts
 from shared.jobs.receipt import Receipt
 from shared.jobs.spec import ControlNetSpec, JobSpec
 
@@ -19,11 +17,11 @@ from shared.jobs.spec import ControlNetSpec, JobSpec
 MODEL_HASH_CHARS, LORA_HASH_CHARS = 10, 12
 
 
-def infotext(receipt: Receipt, seed: int, facts: FamilyFacts | None) -> str:
-    """The text of the image with this seed; ``facts`` are those of the model's family, if it is known."""
+def infotext(receipt: Receipt, seed: int, cfg_scale: float | None) -> str:
+    """The text of the image with this seed; ``cfg_scale``: see `told_cfg_scale`."""
     spec = receipt.spec
     negative = f"\nNegative prompt: {spec.negative_prompt}" if spec.negative_prompt else ""
-    return f"{prompt_of(spec)}{negative}\n{_parameters(receipt, seed, facts)}".strip()
+    return f"{prompt_of(spec)}{negative}\n{_parameters(receipt, seed, cfg_scale)}".strip()
 
 
 def prompt_of(spec: JobSpec) -> str:
@@ -57,14 +55,14 @@ def generation_params(receipt: Receipt) -> dict[str, str]:
     return found
 
 
-def _parameters(receipt: Receipt, seed: int, facts: FamilyFacts | None) -> str:
+def _parameters(receipt: Receipt, seed: int, cfg_scale: float | None) -> str:
     spec = receipt.spec
     sampler, schedule = find_sampler(spec.scheduler)
     fields: dict[str, Any] = {
         "Steps": spec.num_inference_steps,
         "Sampler": sampler,
         "Schedule type": schedule,
-        "CFG scale": number(cfg_scale_of(spec, facts)),
+        "CFG scale": None if cfg_scale is None else number(cfg_scale),
         "Distilled CFG Scale": None if spec.true_cfg_scale is None else number(spec.guidance_scale),
         "Seed": seed,
         "Size": f"{spec.width}x{spec.height}",

@@ -5,7 +5,10 @@ from api.services import Services
 
 
 def size_of(width: int | None, height: int | None, model: str, services: Services) -> Size | None:
-    """Width and height, from the catalog or the model's files where they are not named; ``None``: unknown."""
+    """Width and height, from the catalog or the model's files where they are not named.
+
+    ``None``: unknown, as of a model that has left the catalog.
+    """
     if width and height:
         return width, height
     entry, own = services.catalog.models.get(model), services.families.default_size(model)

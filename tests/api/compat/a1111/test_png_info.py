@@ -5,13 +5,16 @@ import json
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from webuiapi import WebUIApi
 
 from api.compat.a1111.png_info import parse_parameters
 from tests.api.compat.fake_worker import FakeWorker
 from tests.api.gunicorn_server import call
-from tests.api.services import base64_of, image_file
+from tests.api.services import base64_of, image_file, receipt_of
+from tests.shared.jobs.records import spec
 
 
 def test_png_info_reads_the_text_of_an_image(webui: WebUIApi, worker: FakeWorker) -> None:
@@ -23,6 +26,28 @@ def test_png_info_reads_the_text_of_an_image(webui: WebUIApi, worker: FakeWorker
         "Schedule type": "Uniform", "CFG scale": "7", "Seed": "7", "Size-1": "128", "Size-2": "64",
         "Model hash": "0000000000", "Model": "emoji-sd",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "fields", "cfg_scale"),
+    [
+        ("ddim", {}, "4"),
+        ("flow_match_euler", {"true_cfg_scale": 2.0}, "2"),
+        ("flow_match_euler", {}, None),  # of Z-Image it would be 5, of Stable Diffusion 3 it would be 4
+        ("of_another_version", {}, None),
+    ],
+)
+def test_of_a_model_that_has_left_the_catalog_only_what_is_certain_is_told(
+    client: FlaskClient, scheduler: str, fields: dict[str, Any], cfg_scale: str | None
+) -> None:
+    receipt = receipt_of(spec(model="gone", scheduler=scheduler, guidance_scale=4.0, **fields))
+    texts = PngInfo()
+    texts.add_text("receipt", receipt.model_dump_json())
+    image = base64_of(image_file(pnginfo=texts))
+    answer = client.post("/sdapi/v1/png-info", json={"image": image})
+    assert answer.status_code == 200
+    told = answer.json["parameters"]
+    assert (told["Model"], told.get("CFG scale")) == ("gone", cfg_scale)
 
 
 def test_png_info_of_an_image_without_text_is_empty(webui: WebUIApi) -> None:

@@ -1,6 +1,8 @@
 """``progress``, ``interrupt`` and ``skip`` of A1111, through its real clients, unmodified."""
 
+import base64
 import http.client
+import io
 import json
 import threading
 import time
@@ -8,6 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
+from PIL import Image
 from sd_backend_client.api.a1111_webservice import A1111Webservice
 from sd_backend_client.api.shared_data.generation_handle import GenerationError, GenerationStatus
 from sd_backend_client.api.webui.diffusion_request_body import DiffusionRequestBody
@@ -16,9 +20,11 @@ from webuiapi import WebUIApi
 from api.services import Services
 from shared.errors import JobCancelled
 from shared.jobs.attempt import Attempt
+from shared.keys import LOCAL
 from tests.api.compat.fake_worker import FakeWorker
 from tests.api.gunicorn_server import call
 from tests.api.services import base64_of, image_file
+from tests.shared.jobs.records import spec
 
 
 def run_until_cancelled(services: Services, attempt: Attempt) -> None:
@@ -101,6 +107,23 @@ def test_an_interrupted_call_is_answered_with_a_preview(
     info = json.loads(told["info"])
     assert info["warnings"] == ["the call was interrupted: its image is a preview"]
     assert len(info["all_seeds"]) == 1
+
+
+def test_a_call_of_a_model_that_only_another_api_has_is_told_of(
+    client: FlaskClient, services: Services
+) -> None:
+    gone = spec(model="gone", width=None, height=None)
+    job_id, _ = services.jobs.create(gone, tenant=LOCAL)
+    services.waiting_calls.renew(LOCAL, job_id)
+    attempt = services.jobs.claim(job_id, "unet-1")
+    assert attempt is not None
+    attempt.advance(1, 4)
+    attempt.preview(base64_of(image_file((8, 8))), 1)
+    answer = client.get("/sdapi/v1/progress")
+    assert answer.status_code == 200
+    assert answer.json["progress"] == 0.25
+    with Image.open(io.BytesIO(base64.b64decode(answer.json["current_image"]))) as image:
+        assert image.size == (512, 512)
 
 
 def test_a_call_that_waits_is_told_of_too(port: int, webui: WebUIApi, services: Services) -> None:

@@ -59,7 +59,7 @@ def test_scales_mean_what_forge_means_by_them(
 def test_the_scale_of_a_job_is_told_as_it_was_sent(facts: FamilyFacts, cfg_scale: float) -> None:
     job = spec(**guided(facts, cfg_scale=cfg_scale))
     assert cfg_scale_of(job, facts) == cfg_scale
-    assert f" CFG scale: {number(cfg_scale)}, " in infotext(receipt_of(job), job.seed, facts)
+    assert f" CFG scale: {number(cfg_scale)}, " in infotext(receipt_of(job), job.seed, cfg_scale)
 
 
 def test_the_scale_that_clients_send_is_left_out_where_the_pipeline_has_no_second_forward() -> None:
