@@ -3,8 +3,8 @@
 import json
 import math
 import re
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shared.errors import InvalidLora
 from shared.families.registry import lora_parts
+from shared.storage.lora_header import refuse_keys
 
 _METADATA = "lora_adapter_metadata"
 #: The configuration of an adapter that names every module of SDXL has about 100 kB.
@@ -22,6 +23,8 @@ MAX_SCALING = 65_504.0
 _ESCAPED = re.compile(r"\\([.-])")
 #: A module's name, or the end of one. PEFT takes any regular expression, which may run for hours.
 _END = re.compile(r"[\w.-]+")
+#: The key of a product's first factor by PEFT's name.
+_PEFT = re.compile(r"\.lora_A\.(\w+\.)?weight$")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,32 @@ def peft_configs(header: Mapping[str, str]) -> Mapping[str, AdapterConfig]:
             options.setdefault(part, dict(common))[option] = value
     default = _read_config(common)
     return defaultdict(lambda: default, {part: _read_config(chosen) for part, chosen in options.items()})
+
+
+def refuse_some_alphas(
+    modules: Iterable[tuple[str, Mapping[str, str]]],
+    tensors: Mapping[str, Tensor],
+    configs: Mapping[str, AdapterConfig],
+) -> None:
+    """Refuse a part of which some modules have an alpha beside them and others do not, by PEFT's names.
+
+    diffusers gives the others the most common alpha, other programs their rank: they are refused where these
+    differ and no configuration says it. ``modules``: their parts and the keys of their tensors, by role.
+    """
+    stored: dict[str, dict[str, float]] = defaultdict(dict)
+    lacking: dict[str, set[str]] = defaultdict(set)
+    for part, keys in modules:
+        if _PEFT.search(keys.get("a", "")) is None or configs[part].alpha is not None:
+            continue
+        if "alpha" not in keys:
+            lacking[part].add(keys["a"])
+        elif tensors[keys["alpha"]].numel() == 1:  # others are refused where they count
+            stored[part][keys["alpha"]] = tensors[keys["alpha"]].item()
+    unclear: set[str] = set()
+    for part, alphas in stored.items():
+        [(common, _)] = Counter(alphas.values()).most_common(1)
+        unclear |= {key for key in lacking[part] if tensors[key].shape[0] != common}
+    refuse_keys("have no alpha, which others of the file have", unclear)
 
 
 def _read_config(options: Mapping[str, Any]) -> AdapterConfig:

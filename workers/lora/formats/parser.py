@@ -16,7 +16,7 @@ from shared.storage.lora_header import (
     split_embeddings,
 )
 from shared.storage.safetensors_header import read_header
-from workers.lora.formats.alphas import AdapterConfig, peft_configs
+from workers.lora.formats.alphas import AdapterConfig, peft_configs, refuse_some_alphas
 from workers.lora.formats.formats import EXTRA_ROLES, build_matrix, dora_norms, is_complete
 from workers.lora.formats.key_mapping import group_keys
 from workers.lora.formats.parse_errors import parse_errors_as_invalid
@@ -64,6 +64,7 @@ def read_lora(
             tensors = {key: tensor(key) for key in stored}  # views of the file
             refuse_non_finite(tensors, check)
             configs = peft_configs(metadata)
+            refuse_some_alphas([(target.part, keys) for target, _, keys in matches], tensors, configs)
             parts: dict[str, dict[str, WeightDelta]] = defaultdict(dict)
             for target, module, keys in matches:
                 check()

@@ -16,7 +16,7 @@ from tests.workers.families.flux.originals import original_shapes
 from tests.workers.lora import pipelines
 from tests.workers.lora.conftest import weights_of
 from tests.workers.lora.patchers import WRITERS
-from tests.workers.lora.pipelines import down_up, factors, kohya, linears, peft
+from tests.workers.lora.pipelines import RANK, down_up, factors, kohya, linears, peft
 from workers.families.flux.lora_targets import flux_lora_targets
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
@@ -87,6 +87,10 @@ FORMS: dict[str, Callable[[Any], dict[str, Tensor]]] = {
         peft(linears(pipe.transformer, "attn"), "transformer.") | peft(clip(pipe), "text_encoder.")
     ),
     "PEFT with alphas": lambda pipe: peft(linears(pipe.transformer, "to_"), "transformer.", alpha=".alpha"),
+    "PEFT with alphas of some modules, which are the ranks of the others": lambda pipe: (
+        peft(linears(pipe.transformer, "to_q"), "transformer.")
+        | {f"transformer.{next(iter(linears(pipe.transformer, 'to_q')))}.alpha": torch.tensor(float(RANK))}
+    ),
     "PEFT's DoRA": dora,
     "PEFT with biases": biased,
     "ai-toolkit": lambda pipe: peft(linears(pipe.transformer, "blocks"), "transformer."),
@@ -326,6 +330,12 @@ def rejected(pipe: Any) -> dict[str, tuple[dict[str, Tensor], str]]:
         "only an alpha": (
             {**split, "transformer.proj_out.alpha": torch.tensor(1.0)},
             "transformer.proj_out.alpha",
+        ),
+        "alphas of some modules only": (
+            split
+            | peft({"transformer_blocks.0.attn.to_k": (32, 32)}, "transformer.")
+            | {"transformer.transformer_blocks.0.attn.to_k.alpha": torch.tensor(1.0)},
+            "have no alpha, which others of the file have: .*to_q.lora_A.weight$",
         ),
         "a control LoRA's norms": (
             peft(head, "") | {"double_blocks.0.img_attn.norm.query_norm.scale": torch.ones(16)},
