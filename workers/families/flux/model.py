@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from shared.catalog.schedulers import SCHEDULERS
+from shared.errors import InvalidRequest
 from shared.families.base import Config
 from shared.families.controlnets import ControlPlan
 from shared.families.flux import FLUX, sees_pixels
@@ -88,8 +89,12 @@ class FluxModel(TransformerModel):
         """See `BaseModel`."""
         rows, columns = self.latents.tokens(self.size(spec.width, spec.height))
         options: dict[str, Any] = {"mu": shift_of_size(rows * columns, self.scheduler_config)}
-        makes_own = not spec.controlnets and SCHEDULERS[spec.scheduler].options.get("use_flow_sigmas")
-        return options if makes_own else options | {"sigmas": job_sigmas(spec)}
+        if not self._has_own_sigmas(spec):
+            return options | {"sigmas": job_sigmas(spec)}
+        if spec.sigmas is not None:
+            detail = f"the scheduler of model {self.name!r} has use_flow_sigmas: diffusers gives it no others"
+            raise InvalidRequest(f"sigmas: {detail}", field="sigmas")
+        return options
 
     @torch.inference_mode()
     def control_inputs(
@@ -108,6 +113,12 @@ class FluxModel(TransformerModel):
     def forward(self, x: Tensor, t: Tensor, conditioning: Any, plan: ControlPlan | None) -> StagedForward:
         """See `TransformerModel`; ``conditioning`` is a `FluxConditioning`."""
         return staged_forward(self.denoiser, x, t, conditioning, plan)
+
+    def _has_own_sigmas(self, spec: JobSpec) -> bool:
+        """Whether the scheduler chooses sigmas: diffusers' pipeline for text alone asks its config."""
+        config = {**self.scheduler_config, **SCHEDULERS[spec.scheduler].options}
+        is_from_text = spec.image is None and not spec.controlnets
+        return is_from_text and bool(config.get("use_flow_sigmas"))
 
     def _encode(self, prompt: str, prompt_2: str | None, spec: JobSpec) -> tuple[Tensor, Tensor]:
         """Embeddings, ``(1, tokens, d)``, and what is pooled, ``(1, p)``."""

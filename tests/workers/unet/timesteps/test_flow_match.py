@@ -9,11 +9,13 @@ import pytest
 import torch
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
 
+from infra.tiny_models.flux import make_flux
 from shared.catalog.schedulers import FLOW_MATCH_SCHEDULERS, SCHEDULERS, schedulers_of
 from shared.errors import InvalidRequest
 from shared.families.flux import FLUX
 from tests.workers.unet.specs import spec
 from workers.devices.selection import find_device
+from workers.families.flux.model import FluxModel
 from workers.unet.timesteps.dry_run import check_steps
 from workers.unet.timesteps.schedule import TimestepSpec, make_schedule
 
@@ -134,3 +136,24 @@ def test_a_large_flux_whose_first_timesteps_are_equal_runs_as_in_its_pipeline(na
         check_steps(
             spec(scheduler=name, num_inference_steps=steps), DYNAMIC, job._replace(sets_begin_index=False)
         )
+
+
+@pytest.mark.parametrize("is_own", [True, False], ids=["of the scheduler", "of the pipeline"])
+def test_sigmas_are_the_schedulers_own_where_its_config_says_so(is_own: bool) -> None:
+    pipe = make_flux()
+    config = {**pipe.scheduler.config, "use_flow_sigmas": is_own}
+    pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler.from_config(config)
+    model, job = FluxModel("tiny", pipe), spec(scheduler="flow_match_euler", negative_prompt=None)
+    made = make_schedule(TimestepSpec.on_model(job, model), model.scheduler_config, CPU)
+    pipe(job.prompt, num_inference_steps=job.num_inference_steps, width=64, height=64, output_type="latent")
+    assert torch.equal(made.timesteps, pipe.scheduler.timesteps)
+    assert torch.equal(made.scheduler.sigmas, pipe.scheduler.sigmas)
+    # And diffusers' other pipelines do not ask
+    from_image = job.model_copy(update={"image": "0" * 64, "strength": 1.0})
+    assert "sigmas" in model.timestep_options(from_image)
+    asked = job.model_copy(update={"sigmas": [1.0, 0.5]})
+    if is_own:
+        with pytest.raises(InvalidRequest, match="use_flow_sigmas"):
+            model.timestep_options(asked)
+    else:
+        assert model.timestep_options(asked)["sigmas"] == [1.0, 0.5]
