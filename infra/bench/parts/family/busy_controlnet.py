@@ -16,13 +16,13 @@ from infra.bench.workloads.flux import open_flux
 
 
 def running_busy_controlnet() -> AbstractContextManager[BackgroundProcess]:
-    """The process; it answers with the seconds of each residual after the one before."""
+    """The process."""
     return running_background_process("infra.bench.parts.family.busy_controlnet")
 
 
 def _make() -> Compute:
     step = GuidedStep(open_flux())
-    return lambda: step.controlnet()[0]
+    return step.compute_residuals
 
 
 if __name__ == "__main__":

@@ -1,26 +1,28 @@
-"""Which residuals the base model waited for, by the timeline of a job."""
+"""Which residuals the base model waited for, and for how long, in the steps of a job."""
 
-from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
-#: What timelines call a wait for a residual that no ControlNet had computed and sent yet.
-WAIT = "wait for residuals"
+from infra.bench.parts.family.traced_steps import TracedStep
 
 
-def wait_figures(job: Mapping[str, Any], residuals: int, steps: int) -> dict[str, float]:
+def wait_figures(steps: Sequence[TracedStep], residuals: int) -> dict[str, float]:
     """By residual, in the order in which a step needs them, the share of the ``steps`` that waited for it.
 
-    And the seconds for which a step waited for the first one and for all others.
+    And the seconds of a step, and its share, for which it waited until the first one was computed, until any
+    later one was, and for the transfer of those that had been computed.
     """
-    times: Counter[int] = Counter()
-    seconds: Counter[int] = Counter()
-    for span in job["timeline"]:
-        if span["name"] == WAIT:
-            times[span["residual"]] += 1
-            seconds[span["residual"]] += span["end_s"] - span["start_s"]
+    waits = [wait for step in steps for wait in step.waits]
+    computed = [wait for wait in waits if not wait.is_transfer]
+    kinds = {
+        "first_wait": [wait for wait in computed if wait.residual == 0],
+        "later_waits": [wait for wait in computed if wait.residual != 0],
+        "transfer_waits": [wait for wait in waits if wait.is_transfer],
+    }
+    seconds = {name: sum(wait.seconds for wait in found) for name, found in kinds.items()}
+    all_s = sum(step.step_s for step in steps)
+    times = [wait.residual for wait in computed]
     return {
-        **{f"wait_share_{i}": times[i] / steps for i in range(residuals)},
-        "first_wait_s": seconds[0] / steps,
-        "later_waits_s": (seconds.total() - seconds[0]) / steps,
+        **{f"wait_share_{i}": times.count(i) / len(steps) for i in range(residuals)},
+        **{f"{name}_s": spent_s / len(steps) for name, spent_s in seconds.items()},
+        **{f"{name}_share": spent_s / all_s for name, spent_s in seconds.items()},
     }
