@@ -55,6 +55,7 @@ SEVERAL_MODULES = {
     "tests/workers/families/flux/test_lora_conversion.py",
     "tests/workers/families/flux/test_split.py",
     "tests/workers/families/transformer/test_late_loras.py",
+    "tests/workers/families/transformer/test_lycoris_loras.py",
     "tests/workers/families/unet/test_forward_graphs.py",
     "tests/workers/lora/cache/test_disk.py",
     "tests/workers/lora/cache/test_model.py",

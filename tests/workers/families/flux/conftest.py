@@ -28,6 +28,7 @@ def world(
         "short": make_flux_controlnet("6/0", num_layers=2),
         "union": make_flux_controlnet("union"),
         "xlabs": make_flux_controlnet("xlabs"),
+        "other-xlabs": make_flux_controlnet("xlabs", seed=5),
         "unguided": make_flux_controlnet("5/10", guidance_embeds=False, seed=3),
     }
     named = {name: ("base", controlnet.to(dtype)) for name, controlnet in controlnets.items()}

@@ -40,6 +40,9 @@ CONTROLLED: dict[str, dict[str, dict[str, Any]]] = {
     "unguided net": {"unguided": {}},
     "part of the steps": {"both": {"guidance_start": 0.3, "guidance_end": 0.7}},
     "two nets": {"both": {"conditioning_scale": 0.7}, "other": {"guidance_end": 0.5}},
+    "union beside a plain one": {"union": {"control_mode": 4, "guidance_end": 0.7}, "both": {}},
+    "plain one beside a union": {"both": {"conditioning_scale": 0.7}, "union": {"control_mode": 0}},
+    "pixels twice": {"xlabs": {"conditioning_scale": 0.8}, "other-xlabs": {"guidance_start": 0.3}},
 }
 
 
