@@ -68,6 +68,7 @@ SEVERAL_MODULES = {
     "tests/workers/lora/test_sdxl.py",
     "tests/workers/families/sd3/test_split.py",
     "tests/workers/families/test_loaded_as_by_diffusers.py",
+    "tests/workers/families/test_single_files_as_by_diffusers.py",
     "tests/workers/runtime/celery_worker/test_celery_worker.py",
     "tests/workers/transport/test_servers.py",
     "tests/workers/unet/controlnet/test_backends.py",

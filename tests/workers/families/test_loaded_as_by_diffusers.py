@@ -12,14 +12,17 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from torch import nn
+from diffusers import ZImageControlNetModel
 
 from infra.tiny_models.mixed_catalog import MODELS, MixedCatalog, controlnet_of, write_mixed_catalog
 from shared.catalog.catalog import read_catalog
 from shared.settings import Settings
+from tests.workers.families.layouts import layout
 from tests.workers.unet.specs import spec
-from workers.families.load_base_model import load_entry
+from workers.families.base_controlnet import ControlNet
+from workers.families.load_base_model import load_entry, load_entry_text_encoder
 from workers.families.load_controlnet import load_controlnet
+from workers.runtime.weights.hash_cache import HashCache
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +36,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def layout(module: nn.Module) -> dict[str, Any]:
-    """All of weights that decides which kernel computes with them, by their names."""
-    return {
-        name: (tensor.dtype, tensor.shape, tensor.stride(), tensor.requires_grad, tensor.data_ptr() % 64)
-        for name, tensor in module.named_parameters()
-    }
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -64,15 +59,46 @@ def test_a_model_has_the_layout_and_the_bits_of_what_diffusers_loads(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_controlnet_has_the_layout_of_what_diffusers_loads(catalog: MixedCatalog, name: str) -> None:
-    folder = catalog.controlnets[name]
+def test_text_encoders_that_are_loaded_apart_have_the_layout_of_what_diffusers_loads(
+    catalog: MixedCatalog, name: str, tmp_path: Path
+) -> None:
+    entry, hashes = read_catalog(catalog.path, Settings()).models[name], HashCache(tmp_path)
+    theirs = diffusers.DiffusionPipeline.from_pretrained(catalog.models[name], dtype=torch.float32)
+    for _ in range(2):  # first they are read to be hashed, and then not at all
+        ours = load_entry(name, entry, catalog.path, "cpu", hashes, without_text_encoders=True)
+        weights = {
+            part: load_entry_text_encoder(name, part, entry, catalog.path, "cpu", hashes)
+            for part in ours.apart
+        }
+        with ours.with_text_encoders(weights):
+            for part in weights:
+                assert layout(ours.parts[part]) == layout(getattr(theirs, part))
+
+
+def load_both(catalog: MixedCatalog, name: str) -> tuple[ControlNet, Any]:
+    """The ControlNet of a model, here and by diffusers."""
+    folder, base = catalog.controlnets[name], str(catalog.models[name].resolve())
     kind = json.loads((Path(folder) / "config.json").read_text())["_class_name"]
     theirs = getattr(diffusers, kind).from_pretrained(folder, dtype=torch.float32)
-    ours = load_controlnet(
-        controlnet_of(name), str(folder), "float32", "cpu", base=str(catalog.models[name].resolve())
-    )
-    found = layout(ours.model)
-    assert {name: found[name] for name in layout(theirs)} == layout(theirs)
+    return load_controlnet(controlnet_of(name), str(folder), "float32", "cpu", base=base), theirs
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "tiny-z-image"])
+def test_a_controlnet_has_the_layout_of_what_diffusers_loads(catalog: MixedCatalog, name: str) -> None:
+    ours, theirs = load_both(catalog, name)
+    assert layout(ours.model) == layout(theirs)
+
+
+def test_a_controlnet_that_uses_layers_of_its_base_model_has_the_layout_of_both(
+    catalog: MixedCatalog,
+) -> None:
+    ours, theirs = load_both(catalog, "tiny-z-image")
+    base = diffusers.ZImagePipeline.from_pretrained(catalog.models["tiny-z-image"], dtype=torch.float32)
+    wanted = layout(ZImageControlNetModel.from_transformer(theirs, base.transformer))
+    # With layers that were read beside it, and with those of a base model that is loaded
+    entry = read_catalog(catalog.path, Settings()).models["tiny-z-image"]
+    own = load_entry("tiny-z-image", entry, catalog.path, "cpu")
+    assert layout(ours.model) == layout(ours.with_base(own.parts).model) == wanted
 
 
 @pytest.mark.parametrize("name", MODELS)

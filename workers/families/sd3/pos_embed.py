@@ -45,5 +45,6 @@ def load_pos_embed(base: str, width: int, dtype: torch.dtype) -> PatchEmbed:
             embed_dim=width,
             pos_embed_max_size=int(table.shape[1] ** 0.5),
         )
-    layer.load_state_dict({name: weights[name].to(dtype) for name in _NAMES}, assign=True)
+    # Copied, as diffusers does: where they lie in the file, kernels may compute other last bits.
+    layer.load_state_dict({name: weights[name].to(dtype, copy=True) for name in _NAMES}, assign=True)
     return layer
