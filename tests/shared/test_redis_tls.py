@@ -146,16 +146,17 @@ def serve(plain_port: int, certificates: Certificates) -> Iterator[Serve]:
                 context.load_verify_locations(certificates.ca)
             listener = open_sockets.enter_context(socket.create_server(("127.0.0.1", 0)))
             received: list[bytes] = []
-            threading.Thread(
-                target=_accept, args=[listener, context, plain_port, received], daemon=True
-            ).start()
+            accepting = threading.Thread(target=_accept, args=[listener, context, plain_port, received])
+            accepting.start()
+            open_sockets.callback(accepting.join)
+            open_sockets.callback(listener.shutdown, socket.SHUT_RDWR)  # wakes it: closing alone does not
             return Server(listener.getsockname()[1], received)
 
         yield serve
 
 
 def _accept(listener: socket.socket, context: ssl.SSLContext, port: int, received: list[bytes]) -> None:
-    with suppress(OSError):  # closed: the test is over
+    with suppress(OSError):  # the test is over
         while True:
             client, _ = listener.accept()
             threading.Thread(target=_serve, args=[client, context, port, received], daemon=True).start()
@@ -169,6 +170,7 @@ def _serve(client: socket.socket, context: ssl.SSLContext, port: int, received: 
     ):
         threading.Thread(target=_pump, args=[server, tls, None], daemon=True).start()
         _pump(tls, server, received)
+        server.shutdown(socket.SHUT_RDWR)  # wakes the other thread
 
 
 def _pump(source: socket.socket, sink: socket.socket, received: list[bytes] | None) -> None:
