@@ -11,6 +11,7 @@ import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
+from redis import Redis
 
 from infra.tiny_models.mixed_catalog import (
     MODELS,
@@ -19,15 +20,17 @@ from infra.tiny_models.mixed_catalog import (
     lora_of,
     write_mixed_catalog,
 )
+from shared.families.registry import families
+from shared.registry.availability import Availability
 from tests.fleet.conftest import Client, control_image, running_client
 from tests.fleet.test_images import spec_of
 from tests.infra.local.waiting import eventually
 from tests.transformers_peer import generate_with_transformer
 
-#: Long enough for a kill in the middle, and for another worker to take part once it has loaded the model.
+#: Long enough for a kill in the middle, and for another worker that has loaded the model to take part.
 STEPS = 40
-#: So many jobs at most run while another worker loads the model.
-SPLIT_JOBS = 10
+#: So many jobs at most run until another worker has loaded the model: offers to follow have it do so.
+LOADING_JOBS = 10
 TRUE_CFG = {"negative_prompt": "a car", "true_cfg_scale": 3.0}
 #: What jobs of each transformer say beyond the usual.
 TRANSFORMERS: dict[str, dict[str, Any]] = {
@@ -36,6 +39,8 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "tiny-qwen-image": TRUE_CFG,
     "tiny-z-image": {"guidance_scale": 4.0},
 }
+#: Those of which diffusers computes guidance in two forwards.
+TWO_FORWARDS = [f"tiny-{facts.name}" for facts in families() if facts.guidance_batches == "two_forwards"]
 #: Who is killed in whose job.
 KILLS = [
     (model, target)
@@ -80,10 +85,22 @@ class Mixed(NamedTuple):
         running = self.client.stack.pids()
         return pids >= {running.get(name) for name in names}
 
-    def split(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """A job of which two workers have computed steps: the second one may have to load the model first."""
-        jobs = (self.client.generate(**{**wanted, "latent_parallelism": "on"}) for _ in range(SPLIT_JOBS))
-        return next(job for job in jobs if job["receipt"]["spec"].get("split_steps"))
+    def followed(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """A job at whose beginning both UNet workers are free and have loaded its model."""
+        split = {**wanted, "latent_parallelism": "on"}
+        for _ in range(LOADING_JOBS):
+            if self._loaded_by(split["model"]) == {"unet1", "unet2"}:
+                break
+            self.client.generate(**split)
+        else:
+            pytest.fail(f"{split['model']} is loaded by {self._loaded_by(split['model'])} alone")
+        redis = Redis.from_url(self.client.stack.env["SWIFT_REDIS_URL"], decode_responses=True)
+        assert eventually(lambda: len(Availability(redis).free_workers()) == 2)
+        return self.client.generate(**split)
+
+    def _loaded_by(self, model: str) -> set[str]:
+        workers = self.client.get("/v1/fleet").json()["workers"]
+        return {worker["name"].partition("@")[0] for worker in workers if model in worker["loaded"]}
 
 
 def wanted(model: str, **changes: Any) -> dict[str, Any]:
@@ -148,10 +165,16 @@ def test_a_transformers_job_with_a_lora_of_s3_is_diffusers_own_to_rounding(model
     assert not np.array_equal(client.pixels(job), client.pixels(plain))
 
 
-@pytest.mark.parametrize("model", ["tiny-flux", "tiny-qwen-image"])
+@pytest.mark.parametrize("model", TWO_FORWARDS)
 def test_guidance_on_two_workers_is_exact_where_diffusers_runs_two_forwards(model: str, mixed: Mixed) -> None:
-    whole, split = mixed.undisturbed(long_job(model)), mixed.split(long_job(model))
+    whole, split = mixed.undisturbed(long_job(model)), mixed.followed(long_job(model))
     assert not whole["receipt"]["spec"].get("split_steps")
+    # Then the other worker has computed the unconditional branch from some step on
+    steps = split["receipt"]["spec"].get("split_steps")
+    assert steps
+    assert steps == list(range(steps[0], steps[0] + len(steps)))
+    [leader] = set(workers_of(split, "blocks"))
+    assert {leader, *workers_of(split, "uncond branch")} == {"unet1", "unet2"}
     assert np.array_equal(mixed.client.pixels(split), mixed.client.pixels(whole))
 
 
