@@ -84,6 +84,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return FilesAndFleets(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.getoption("dist", "no") != "loadfile":
+        return
+    from tests.distribution import longest_units
+
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    terminalreporter.section("units of tests that took long")
+    for unit, took_s in longest_units(one for one in reports if isinstance(one, pytest.TestReport)):
+        terminalreporter.write_line(f"{took_s:5.0f} s {unit}")
+
+
 def needs_servers(item: pytest.Item) -> bool:
     """Whether a test starts servers or other processes, or uses those of this file."""
     return is_integration(item.path) or not SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))

@@ -4,6 +4,10 @@ A fleet is a dozen processes that take half a minute to start: two of them slow 
 a folder whose tests share a running API or fleet go to one process, which starts it once.
 """
 
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
 from xdist.scheduler.loadfile import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
@@ -37,6 +41,25 @@ LONG = {
 }
 #: Of all others.
 TEST_S = 0.2
+#: Units that have taken so long are told at the end of a run: what `LONG` is to say.
+TOLD_S = 10.0
+
+
+def unit_of(nodeid: str) -> str:
+    """The unit of work that a test belongs to: its file, or the folder of `SHARED` that it lies in."""
+    if not nodeid.startswith(APART):
+        for folder in SHARED:
+            if nodeid.startswith(f"{folder}/"):
+                return folder
+    return nodeid.split("::", 1)[0]
+
+
+def longest_units(reports: Iterable[pytest.TestReport]) -> list[tuple[str, float]]:
+    """Units that took `TOLD_S` or more, with their seconds; the longest first."""
+    seconds = Counter[str]()
+    for report in reports:
+        seconds[unit_of(report.nodeid)] += report.duration  # type: ignore[assignment]
+    return [(unit, took_s) for unit, took_s in seconds.most_common() if took_s >= TOLD_S]
 
 
 class FilesAndFleets(LoadFileScheduling):
@@ -46,11 +69,7 @@ class FilesAndFleets(LoadFileScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        if not nodeid.startswith(APART):
-            for folder in SHARED:
-                if nodeid.startswith(f"{folder}/"):
-                    return folder
-        return super()._split_scope(nodeid)
+        return unit_of(nodeid)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         has_fleet = any(self._runs_fleet(other) for other in self.nodes if other is not node)

@@ -45,6 +45,7 @@ SEVERAL_MODULES = {
     "tests/shared/test_redis_tls.py",
     "tests/test_architecture.py",
     "tests/test_conventions.py",
+    "tests/test_distribution.py",
     "tests/test_entry_points.py",
     "tests/test_left_threads.py",
     "tests/test_node_scripts.py",

@@ -103,7 +103,7 @@ def test_a_controlnet_in_a_file_has_the_layout_of_what_diffusers_loads(tmp_path:
 
 
 @pytest.mark.parametrize("is_file", [False, True], ids=["folder", "file"])
-def test_layers_of_a_base_model_in_a_file_have_the_layout_that_diffusers_gives_a_controlnet(
+def test_layers_of_a_base_model_in_a_file_have_the_layout_of_what_diffusers_loads(
     is_file: bool, tmp_path: Path
 ) -> None:
     """Of Z-Image; the ControlNet lies in a folder, or in a file, too."""
