@@ -20,8 +20,9 @@ from workers.families.registry import family
 from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.model_checks.source import check_model_source
 from workers.model_checks.weight_files import Unloadable, read_header
+from workers.runtime.weights.download import naming_failures
 from workers.runtime.weights.hash_cache import HashCache, LoadHashes
-from workers.runtime.weights.source import find_source, split_revision
+from workers.runtime.weights.source import find_source, is_on_hub, split_revision
 
 Loaded = TypeVar("Loaded")
 
@@ -52,6 +53,12 @@ def load_entry(
         without_text_encoders=without_text_encoders,
         make_room=make_room,
     )
+
+
+def download_entry(name: str, entry: ModelEntry, catalog: Path) -> None:
+    """Bring here what an entry's hub id stands for, as `load_entry` does, too; raises `ModelFailed`."""
+    with naming_failures(f"model {name!r} ({entry.source})"):
+        _local(find_source(catalog, entry.source), entry.variant)
 
 
 @torch.inference_mode(False)
@@ -107,7 +114,7 @@ def _load(
     load: Callable[[FamilyFacts, ModelSource], Loaded],
 ) -> Loaded:
     try:
-        source = _local(source, options)
+        source = _local(source, options.variant)
         check_model_source(name, Path(source), options)
         facts = _facts_of(source)
         decisive = set(LoadOptions.model_fields) - {"memory_format"}
@@ -134,16 +141,14 @@ def _load(
         ) from error
 
 
-def _local(source: str, options: LoadOptions) -> str:
+def _local(source: str, variant: str | None) -> str:
     """The path of a source; what a hub id stands for is brought here first."""
-    if Path(source).is_absolute() or Path(source).exists():
+    if not is_on_hub(source):
         return source
     hub_id, revision = split_revision(source)
     unused = dict.fromkeys(("safety_checker", "feature_extractor"))
     return str(
-        DiffusionPipeline.download(
-            hub_id, **revision, variant=options.variant, use_safetensors=True, **unused
-        )
+        DiffusionPipeline.download(hub_id, **revision, variant=variant, use_safetensors=True, **unused)
     )
 
 

@@ -85,7 +85,7 @@ def controlnet_cache(
                 raise ModelFailed(why)
         return controlnet
 
-    return with_engines(ModelCache(load, memory, sizes.estimate), memory)
+    return with_engines(ModelCache(load, memory, sizes.estimate, sizes.download), memory)
 
 
 def check_controlnet(catalog: Catalog, settings: Settings, name: str) -> None:

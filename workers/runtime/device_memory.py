@@ -113,6 +113,17 @@ class DeviceMemory:
             self.has_given_up_load = True
             raise
 
+    def download(self, download: Callable[[], object]) -> None:
+        """Call ``download`` in `one_load_at_a_time`, beside what runs on the device.
+
+        Once the process was told to stop it is given up, with `WorkerStopping`.
+        """
+        try:
+            load_unless_stopping(download, self._stopping)
+        except WorkerStopping:
+            self.has_given_up_load = True
+            raise
+
     def make_room(self, size_bytes: int) -> None:
         """Evict idle models for what a load takes while it lasts, until so many bytes fit or none is idle."""
         if not self.models.make_room(size_bytes):

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Generic, Literal, NamedTuple, TypeVar, cast
 
 from shared.errors import ModelFailed, Unavailable
@@ -37,11 +38,15 @@ class ModelCache(Generic[M]):
         load: Callable[[str], M],
         memory: DeviceMemory,
         estimate_bytes: Callable[[str], int] = lambda name: 0,
+        download: Callable[[str], object] | None = None,
     ) -> None:
-        """``estimate_bytes`` tells the bytes of a model by its files here, 0 if they are not (all) here."""
+        """``estimate_bytes`` tells the bytes of a model by its files here, 0 if they are not (all) here.
+
+        ``download`` brings them here before they are estimated for a load. It raises `ModelFailed`.
+        """
         self.memory = memory
         self._load = load
-        self._estimate_bytes = estimate_bytes
+        self._estimate_bytes, self._download = estimate_bytes, download
         self._file_bytes: dict[str, int] = {}  # what was estimated last, if it was known
         self._loaded_bytes: dict[str, int] = {}  # what the last load took
         self._failures: dict[str, _Failure] = {}
@@ -113,6 +118,8 @@ class ModelCache(Generic[M]):
             raise ModelFailed(why)
         with self.memory.one_load_at_a_time(gives_way=gives_way):
             try:
+                if self._download is not None:
+                    self.memory.download(partial(self._download, name))
                 self._reserve(name, room)
                 start = time.monotonic()
                 model = self._load_in(name, room, gives_way)
@@ -144,6 +151,8 @@ class ModelCache(Generic[M]):
         Raises `ModelFailed` for a model that can never fit, `Unavailable` if there is no room.
         """
         models, size_bytes = self.memory.models, self._estimate_anew(name)
+        if not size_bytes:
+            log.warning("memory is not reserved: its files do not tell its size", extra={"model": name})
         if size_bytes > models.capacity_bytes:
             raise ModelFailed(
                 f"{name!r} takes {size_bytes} bytes, SWIFT_MODEL_MEMORY_BYTES is {models.capacity_bytes}"

@@ -6,17 +6,17 @@ import re
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 
 from shared.catalog.entries import HUB, locate
-from shared.families.registry import family_of_file
+from shared.families.registry import family_of_file, family_of_pipeline
 
 #: File names of weights up to the first dot or dash: diffusers' and those of transformers.
 _STEMS = ("diffusion_pytorch_model", "model")
 #: What stands before the names of a denoiser's weights in many single files.
 FILE_PREFIX = "model.diffusion_model."
-_SHARD = re.compile(r"-\d+-of-\d+")
+_SHARD = re.compile(r"-\d+-of-(\d+)")
 
 
 def find_source(catalog: Path, source: str) -> str:
@@ -32,21 +32,49 @@ def split_revision(source: str) -> tuple[str, dict[str, str]]:
     return hub_id, {"revision": revision}
 
 
+def is_on_hub(source: str) -> bool:
+    """Whether a result of `find_source` is a hub id, which may lie in the hub's cache."""
+    path = Path(source)
+    return not path.is_absolute() and not path.exists()
+
+
+def local_path(source: str) -> Path | None:
+    """Where a result of `find_source` lies; of a hub id what is in the hub's cache. None: nothing of it is.
+
+    Of what a hub's repository has, only what is loaded is downloaded.
+    """
+    if not is_on_hub(source):
+        return Path(source)
+    hub_id, revision = split_revision(source)
+    for described in ("model_index.json", "config.json"):
+        try:
+            found = try_to_load_from_cache(hub_id, described, revision=revision.get("revision"))
+        except ValueError:  # it is no hub id
+            return None
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
+
+
 def estimate_bytes(source: str, dtype: str, *, config: str | None = None, without: str | None = None) -> int:
     """Bytes of a source's weights once they are loaded as ``dtype``; 0 where that cannot be seen from here.
+
+    That is so of a hub id until all that is loaded of it has been downloaded.
 
     How the files store their numbers, in eight bits or sixteen, makes no difference. ``config``: the folder
     that has the parts which a single file lacks. ``without``: parts whose names begin so do not count.
     """
-    path = Path(source)
+    path = local_path(source)
     itemsize = torch.empty(0, dtype=getattr(torch, dtype)).element_size()
     try:
+        if path is None or (is_on_hub(source) and not _is_downloaded(path)):
+            return 0
         if not path.is_file():
             return sum(map(_count, _folder_files(path, without))) * itemsize
         own = _parts_of(path)
         others = _folder_files(Path(config), without, beside=own) if config and own else []
         return sum(map(_count, [path, *others])) * itemsize
-    except (OSError, ValueError, SafetensorError):
+    except (OSError, ValueError, AttributeError, SafetensorError):
         return 0  # the load will say what is wrong with it
 
 
@@ -55,9 +83,11 @@ def estimate_layer_bytes(source: str, dtype: str, part: str, layers: tuple[str, 
 
     Of a single file they may have its prefix before that.
     """
-    path = Path(source)
+    path = local_path(source)
     itemsize = torch.empty(0, dtype=getattr(torch, dtype)).element_size()
     try:
+        if path is None:
+            return 0
         files = [path] if path.is_file() else _loaded_files(path / part)
         return sum(_count(file, layers) for file in files) * itemsize
     except (OSError, SafetensorError):
@@ -86,6 +116,22 @@ def _folder_files(path: Path, without: str | None, beside: tuple[str, ...] = ())
         if isinstance(kind, list) and kind[:1] != [None] and not part.startswith(unneeded)
     ]
     return [file for part in parts if part not in beside for file in _loaded_files(path / part)]
+
+
+def _is_downloaded(folder: Path) -> bool:
+    """Whether a folder of the hub's cache has all weights that are loaded: a download may go on, or have been
+    cut off."""
+    parts = [folder]
+    if (folder / "model_index.json").exists():
+        index = json.loads((folder / "model_index.json").read_bytes())
+        facts = family_of_pipeline(str(index.get("_class_name")))
+        parts = [] if facts is None else [folder / part for part in facts.parts_of(index)]
+    return all(_has_all_files(_loaded_files(part)) for part in parts)
+
+
+def _has_all_files(files: list[Path]) -> bool:
+    shards = [match for file in files if (match := _SHARD.search(file.stem))]
+    return bool(files) and all(int(match[1]) == len(files) for match in shards)
 
 
 def _loaded_files(part: Path) -> list[Path]:
@@ -117,13 +163,9 @@ def source_files(source: str) -> list[Path]:
 
     Weights and configs, those of a hub id as they lie in the hub's cache.
     """
-    path = Path(source)
-    if not path.exists() and not path.is_absolute():
-        hub_id, revision = split_revision(source)
-        try:
-            path = Path(snapshot_download(hub_id, revision=revision.get("revision"), local_files_only=True))
-        except (OSError, ValueError):  # not downloaded, or no hub id
-            return []
+    path = local_path(source)
+    if path is None:
+        return []
     if path.is_file():
         return [path]
     patterns = (f"{folder}*.{suffix}" for folder in ("", "*/") for suffix in ("safetensors", "json"))

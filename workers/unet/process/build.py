@@ -20,7 +20,7 @@ from workers.engines.selection import make_engines
 from workers.families.base import BaseModel
 from workers.families.controlnet_configs import ControlNetConfigs, config_reader
 from workers.families.engine_memory import with_engines
-from workers.families.load_base_model import load_entry, load_entry_text_encoder
+from workers.families.load_base_model import download_entry, load_entry, load_entry_text_encoder
 from workers.families.load_controlnet import controlnet_cache
 from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
@@ -135,7 +135,10 @@ def _model_cache(
         model.engines = make_engines(catalog.models[name].engine, name, memory.device, settings.home)
         return model
 
-    return with_engines(ModelCache(load, memory, sizes.estimate_bytes), memory)
+    def download(name: str) -> None:
+        download_entry(name, catalog.models[name], settings.catalog)
+
+    return with_engines(ModelCache(load, memory, sizes.estimate_bytes, download), memory)
 
 
 def _text_encoders(
