@@ -12,13 +12,24 @@ from torch import Tensor
 
 from shared.families.transformer import TransformerFacts
 from workers.model_checks.weight_files import Unloadable
+from workers.runtime.weights.source import FILE_PREFIX
 
 
 def read_parts(path: str, facts: TransformerFacts) -> dict[str, dict[str, Tensor]]:
-    """The weights of a base model's single file, by the parts that it holds."""
+    """The weights of a base model's single file, by the parts that it holds; raises `Unloadable`.
+
+    Names of the denoiser's may have `FILE_PREFIX` before them, which not all of diffusers' conversions know.
+    """
     weights: dict[str, Tensor] = load_single_file_checkpoint(path)
     vae = {name: tensor for name, tensor in weights.items() if name.startswith(facts.file_vae_prefixes)}
-    denoiser = {name: tensor for name, tensor in weights.items() if name not in vae}
+    denoiser: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if name in vae:
+            continue
+        own = name.removeprefix(FILE_PREFIX)
+        if own in denoiser:
+            raise Unloadable(f"it holds the weight {own} twice, also with the prefix {FILE_PREFIX}")
+        denoiser[own] = tensor
     return {facts.denoiser: denoiser, "vae": vae} if vae else {facts.denoiser: denoiser}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.errors import ModelFailed
-from tests.original_names import PREFIXES, sd3_names, vae_names, z_image_names
+from tests.original_names import PREFIX, PREFIXES, sd3_names, vae_names, z_image_names
 from tests.tiny_transformers import (
     make_flux,
     make_qwen_image,
@@ -112,10 +112,12 @@ def test_weights_that_are_stored_in_fewer_bits_are_widened(copy: Path, stored: t
     assert all(torch.equal(loaded[name], stored_text[name].float()) for name in shared)
 
 
+@pytest.mark.parametrize("prefix", PREFIXES, ids=["prefix", "none"])
 def test_a_single_file_is_loaded_beside_a_folder_with_the_other_parts(
-    folder: Path, whole: BaseModel, tmp_path: Path
+    folder: Path, whole: BaseModel, tmp_path: Path, prefix: str
 ) -> None:
-    save_file(transformer(folder), tmp_path / "own.safetensors")
+    weights = {prefix + name: tensor for name, tensor in transformer(folder).items()}
+    save_file(weights, tmp_path / "own.safetensors")
     assert load(tmp_path / "own.safetensors", config=str(folder)).sha256 == whole.sha256
 
 
@@ -305,6 +307,8 @@ def test_a_single_file_with_too_much_or_too_little_is_refused_by_a_weights_name(
     lost = next(name for name in names if ".1." in name)
     save_file({name: tensor for name, tensor in weights.items() if name != lost}, file)
     assert lost in refusal(file, config=str(folder))
+    save_file({**weights, PREFIX + names[0]: weights[names[0]]}, file)
+    assert f"it holds the weight {names[0]} twice" in refusal(file, config=str(folder))
     scaled = {f"{name.removesuffix('.weight')}.scale_weight": torch.ones(()) for name in names[:2]}
     save_file({**weights, **scaled}, file)
     assert "scale_weight" in refusal(file, config=str(folder))
