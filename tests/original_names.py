@@ -176,6 +176,16 @@ _VAE = {
 }
 
 
+def encoder_names(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Of a text encoder, ``clip_l``, ``clip_g`` or ``t5xxl``, by the names of ComfyUI's files."""
+    below = "" if name == "t5xxl" else "text_model."
+    named = {below + own if own.split(".")[0] in _CLIP_TOPS else own: t for own, t in weights.items()}
+    return {f"text_encoders.{name}.transformer.{own}": tensor for own, tensor in named.items()}
+
+
+_CLIP_TOPS = ("embeddings", "encoder", "final_layer_norm")
+
+
 def _replaced(name: str, replacements: Mapping[str, str]) -> str:
     for old, new in replacements.items():
         name = name.replace(old, new)

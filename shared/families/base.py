@@ -75,6 +75,9 @@ class FamilyFacts(ABC):
     part_fields: Mapping[str, frozenset[str]] = field(default_factory=dict)
     #: The text encoders among ``parts``, and what each one's tokenizer is called.
     tokenizers: Mapping[str, str]
+    #: What the names of a text encoder's weights begin with in a single file that holds it, by part; those
+    #: that diffusers converts.
+    file_text_encoders: Mapping[str, str] = field(default_factory=dict)
     #: Class names of the family's ControlNets; the first is that of a config that names none.
     controlnet_classes: tuple[str, ...]
     #: Whether the ControlNets of one base model differ in where it adds their residuals. If not, each has the

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from shared.families.base import Config, Mode, ModelDefaults, TextTokens
 from shared.families.controlnets import ControlPlan, ModelSignature
 from shared.families.transformer import (
+    CLIP_L,
+    T5,
     TAKES_NO_MU,
     TAKES_NO_SIGMAS,
     TransformerFacts,
@@ -100,6 +102,7 @@ FLUX = FluxFacts(
     ),
     parts=("transformer", "vae", "text_encoder", "text_encoder_2"),
     tokenizers={"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},
+    file_text_encoders={"text_encoder": CLIP_L, "text_encoder_2": T5},
     controlnet_classes=("FluxControlNetModel",),
     lora_parts=("transformer", "text_encoder", "text_encoder_2"),
     fields=frozenset({"prompt_2", "negative_prompt_2", "true_cfg_scale", "max_sequence_length", "shift"}),

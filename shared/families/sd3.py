@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 from shared.families.base import Config, Mode, ModelDefaults, TextTokens
 from shared.families.controlnets import ControlNetTraits, ControlPlan, MaskUse, ModelSignature
-from shared.families.transformer import TransformerFacts, all_residuals, count_in, square_size_px
+from shared.families.transformer import (
+    CLIP_G,
+    CLIP_L,
+    T5,
+    TransformerFacts,
+    all_residuals,
+    count_in,
+    square_size_px,
+)
 
 #: Blocks that a config without a number has.
 _LAYERS = 18
@@ -121,6 +129,7 @@ SD3 = SD3Facts(
         "text_encoder_2": "tokenizer_2",
         "text_encoder_3": "tokenizer_3",
     },
+    file_text_encoders={"text_encoder": CLIP_L, "text_encoder_2": CLIP_G, "text_encoder_3": T5},
     controlnet_classes=("SD3ControlNetModel",),
     lora_parts=("transformer", "text_encoder", "text_encoder_2", "text_encoder_3"),
     fields=frozenset(

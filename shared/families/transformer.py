@@ -7,13 +7,19 @@ from dataclasses import dataclass
 
 from shared.families.base import Config, FamilyFacts
 from shared.families.controlnets import ControlNetTraits, ControlPlan, MaskUse, ModelSignature
-from shared.families.weight_names import contains_any, contains_each
+from shared.families.weight_names import contains_any, contains_each, has_prefix
 
 #: No model has as many blocks, channels or heads; a plan of more blocks would fill the memory.
 MAX_COUNT = 100_000
 #: Their ``set_timesteps`` does not take what some families' pipelines give it: ``mu``, or sigmas as well.
 TAKES_NO_MU = frozenset({"flow_match_heun"})
 TAKES_NO_SIGMAS = TAKES_NO_MU | {"dpmpp_2m_flow"}
+#: What names begin with in single files: of text encoders that diffusers converts, and of any other part.
+CLIP_L, CLIP_G, T5 = (f"text_encoders.{name}.transformer." for name in ("clip_l", "clip_g", "t5xxl"))
+FILE_TEXT_ENCODERS = "text_encoders."
+_OTHER_PARTS = (FILE_TEXT_ENCODERS, "first_stage_model.", "vae.", "cond_stage_model.", "conditioner.")
+#: A number of CLIP's training that ComfyUI saves with text encoders: nothing computes with it.
+_UNUSED = "logit_scale"
 #: What the names of weights in a LoRA file have: such a file is no base model.
 _LORA_SUBSTRINGS = ("lora_", ".lora", "hada_", "lokr_")
 
@@ -61,8 +67,18 @@ class TransformerFacts(FamilyFacts):
 
     def file_parts(self, names: Sequence[str]) -> tuple[str, ...]:
         """See `FamilyFacts`: the others lie in the folder that the catalog key ``config`` names."""
-        has_vae = any(name.startswith(self.file_vae_prefixes) for name in names)
-        return (self.denoiser, "vae") if has_vae else (self.denoiser,)
+        prefixes = {"vae": self.file_vae_prefixes, self.denoiser: ("",)}
+        prefixes |= {part: (prefix,) for part, prefix in self.file_text_encoders.items()}
+        return tuple(part for part in self.parts if has_prefix(names, prefixes.get(part, ())))
+
+    def checkpoint_error(self, names: Sequence[str]) -> str | None:
+        """See `FamilyFacts`: diffusers converts no others."""
+        served = (*self.file_vae_prefixes, *self.file_text_encoders.values())
+        for name in names:
+            if name.startswith(_OTHER_PARTS) and not name.startswith(served) and not name.endswith(_UNUSED):
+                detail = f"it holds {name}: no such part is read from a single file of {self.label}"
+                return f"{detail}; save its transformer alone, and name a folder with the rest as config"
+        return None
 
     def is_family_of_controlnet_file(self, names: Sequence[str]) -> bool:
         """See `FamilyFacts`."""

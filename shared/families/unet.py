@@ -161,6 +161,7 @@ _ONE_ENCODER: dict[str, Any] = {
     "denoiser": "unet",
     "parts": ("unet", "vae", "text_encoder"),
     "tokenizers": {"text_encoder": "tokenizer"},
+    "file_text_encoders": {"text_encoder": "cond_stage_model."},
     "controlnet_classes": _CONTROLNETS,
     "lora_parts": ("unet", "text_encoder"),
     "prompt_syntaxes": _PROMPT_SYNTAXES,
@@ -176,6 +177,10 @@ SDXL = UNetFacts(
     denoiser="unet",
     parts=("unet", "vae", "text_encoder", "text_encoder_2"),
     tokenizers={"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},
+    file_text_encoders={
+        "text_encoder": "conditioner.embedders.0.",
+        "text_encoder_2": "conditioner.embedders.1.",
+    },
     controlnet_classes=_CONTROLNETS,
     lora_parts=("unet", "text_encoder", "text_encoder_2"),
     prompt_syntaxes=_PROMPT_SYNTAXES,

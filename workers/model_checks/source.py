@@ -21,6 +21,7 @@ from shared.families.registry import (
     family_of_file,
     family_of_pipeline,
 )
+from shared.families.transformer import TransformerFacts
 from shared.families.weight_names import contains_any
 from workers.model_checks.entry_options import controlnet_option_problem, option_problem
 from workers.model_checks.quantized import refuse_quantized_config, refuse_quantized_weights
@@ -191,19 +192,21 @@ def _check_single_file(path: Path, options: LoadOptions) -> None:
         raise Unloadable(why)
     own = facts.file_parts(names)
     others = [part for part in facts.parts if part not in own]
+    has_no_tokenizers = isinstance(facts, TransformerFacts)
     if config is None:
-        if others:
+        if others or has_no_tokenizers:
             lacking = f"it has the {' and the '.join(own)} alone"
-            raise Unloadable(
-                f"{lacking}: its catalog key config must name a folder with {' and '.join(others)}"
-            )
+            needed = " and ".join(others) or "its configs and tokenizers"
+            raise Unloadable(f"{lacking}: its catalog key config must name a folder with {needed}")
         return
     index = read_json(Path(config), "model_index.json")
     described = _family(index)
     if (described.parts, described.controlnet_classes) != (facts.parts, facts.controlnet_classes):
         raise Unloadable(f"its config folder {config} describes another family, {described.label}")
+    if absent := [part for part in own if part not in described.parts_of(index)]:
+        raise Unloadable(f"it has a {absent[0]}, and its config folder {config} says that there is none")
     _check_configs(Path(config), described, index)
-    if others:
+    if others or has_no_tokenizers:
         read_json(Path(config), "scheduler/scheduler_config.json")
         there = [part for part in described.parts_of(index) if part in others]
         _check_weights(Path(config), described, there, options.variant)

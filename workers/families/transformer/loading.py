@@ -25,7 +25,12 @@ from workers.families.text_encoder_weights import (
 )
 from workers.families.transformer.controlnet import TransformerControlNet
 from workers.families.transformer.model import LoadInfo, TransformerModel, modules_of
-from workers.families.transformer.single_file import load_weights, read_parts
+from workers.families.transformer.single_file import (
+    held_text_encoders,
+    load_text_encoder,
+    load_weights,
+    read_parts,
+)
 from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files, read_json
 from workers.runtime.finite import find_non_finite
@@ -68,7 +73,7 @@ class TransformerFamily(ABC):
             hashes = find_hashes(source.hash_weights, parts, self.facts.tokenizers)
             if hashes is None:
                 source.make_room()
-                pipe.register_modules(**_load_text_encoders(source, self._text_parts(source)))
+                pipe.register_modules(**self._load_text_encoders(source, self._text_parts(source)))
         parts = modules_of(pipe, self.facts)
         self._check(pipe, parts)
         for part in parts.values():
@@ -92,7 +97,7 @@ class TransformerFamily(ABC):
 
     def load_text_encoder(self, source: ModelSource, part: str) -> TextEncoderWeights:
         """See `Family`."""
-        encoder = _load_text_encoders(source, [part])[part]
+        encoder = self._load_text_encoders(source, [part])[part]
         if weight := find_non_finite({part: encoder}):
             raise Unloadable(f"{weight} holds a NaN or an infinity")
         sha256 = source.hash_weights.of_text_encoder(part, encoder)  # from the host's memory
@@ -128,7 +133,7 @@ class TransformerFamily(ABC):
             kinds = {part: _class_of(transformers, folder, part) for part in wanted}
             encoders = {part: build_on_meta(kinds[part], folder, part, source.dtype) for part in wanted}
         else:
-            encoders = _load_text_encoders(source, wanted)
+            encoders = self._load_text_encoders(source, wanted)
         weights = {"dtype": source.dtype, "variant": options.variant, "use_safetensors": True}
         modules = {}
         in_file = read_parts(source.path, self.facts) if source.path.endswith(SINGLE_FILE) else {}
@@ -149,6 +154,23 @@ class TransformerFamily(ABC):
         nothing = dict.fromkeys([*absent, *(self.facts.tokenizers[part] for part in absent)])
         nothing |= dict.fromkeys(self._unused)
         return self.pipeline.from_pretrained(folder, **encoders, **modules, **nothing, use_safetensors=True)
+
+    def _load_text_encoders(self, source: ModelSource, parts: Iterable[str]) -> dict[str, Any]:
+        """Text encoders of a single file that holds them, and those of a folder."""
+        is_file = source.path.endswith(SINGLE_FILE)
+        in_file = held_text_encoders(source.path, self.facts) if is_file else {}
+        encoders = _load_folders_text_encoders(source, [part for part in parts if part not in in_file])
+        for part in parts:
+            if part not in in_file:
+                continue
+            kind = _class_of(transformers, _folder(source), part)
+            try:
+                encoders[part] = load_text_encoder(
+                    source.path, in_file[part], kind, _folder(source), part, source.dtype
+                )
+            except Exception as error:  # a config can make a library raise anything
+                raise Unloadable(f"{part}: {str(error) or repr(error)}") from error
+        return encoders
 
     @property
     def _unused(self) -> list[str]:
@@ -188,7 +210,7 @@ def _folder(source: ModelSource) -> str:
     return source.options.config
 
 
-def _load_text_encoders(source: ModelSource, parts: Iterable[str]) -> dict[str, Any]:
+def _load_folders_text_encoders(source: ModelSource, parts: Iterable[str]) -> dict[str, Any]:
     """Text encoders of a folder: transformers makes up weights that are missing, and only logs it."""
     encoders, folder, variant = {}, _folder(source), source.options.variant
     for part in parts:

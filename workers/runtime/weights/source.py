@@ -71,9 +71,18 @@ def estimate_bytes(source: str, dtype: str, *, config: str | None = None, withou
             return 0
         if not path.is_file():
             return sum(map(_count, _folder_files(path, without))) * itemsize
-        own = _parts_of(path)
+        names = _names(path)
+        facts = family_of_file(names)
+        own = () if facts is None else facts.file_parts(names)
+        apart = (
+            ()
+            if facts is None or without is None
+            else tuple(
+                prefix for part, prefix in facts.file_text_encoders.items() if part.startswith(without)
+            )
+        )
         others = _folder_files(Path(config), without, beside=own) if config and own else []
-        return sum(map(_count, [path, *others])) * itemsize
+        return (_count(path, besides=apart) + sum(map(_count, others))) * itemsize
     except (OSError, ValueError, AttributeError, SafetensorError):
         return 0  # the load will say what is wrong with it
 
@@ -94,12 +103,9 @@ def estimate_layer_bytes(source: str, dtype: str, part: str, layers: tuple[str, 
         return 0
 
 
-def _parts_of(file: Path) -> tuple[str, ...]:
-    """The parts of a model that a single file holds; none of what is no base model."""
+def _names(file: Path) -> list[str]:
     with safe_open(file, framework="pt") as opened:
-        names = list(opened.keys())
-    facts = family_of_file(names)
-    return () if facts is None else facts.file_parts(names)
+        return list(opened.keys())
 
 
 def _folder_files(path: Path, without: str | None, beside: tuple[str, ...] = ()) -> list[Path]:
@@ -147,13 +153,13 @@ def _loaded_files(part: Path) -> list[Path]:
     return [file for file in found if not _SHARD.search(file.stem)] or found
 
 
-def _count(file: Path, begins: tuple[str, ...] = ("",)) -> int:
-    """How many numbers a safetensors file holds in tensors whose names begin so."""
+def _count(file: Path, begins: tuple[str, ...] = ("",), besides: tuple[str, ...] = ()) -> int:
+    """How many numbers a safetensors file holds in tensors whose names begin so, and not as ``besides``."""
     with safe_open(file, framework="pt") as opened:
         names = [
             name
             for name in opened.keys()  # noqa: SIM118
-            if name.removeprefix(FILE_PREFIX).startswith(begins)
+            if name.removeprefix(FILE_PREFIX).startswith(begins) and not name.startswith(besides)
         ]
         return sum(math.prod(opened.get_slice(name).get_shape()) for name in names)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.errors import ModelFailed
-from tests.original_names import PREFIX, PREFIXES, sd3_names, vae_names, z_image_names
+from tests.original_names import PREFIX, PREFIXES, encoder_names, sd3_names, vae_names, z_image_names
 from tests.tiny_transformers import (
     make_flux,
     make_qwen_image,
@@ -27,6 +27,7 @@ from workers.families.base import BaseModel
 from workers.families.load_base_model import load_entry, load_entry_text_encoder, load_model
 from workers.families.load_controlnet import load_controlnet
 from workers.families.text_encoder_weights import TextEncoderWeights
+from workers.model_checks.source import check_model_source
 from workers.runtime.weights.hash_cache import HashCache
 from workers.runtime.weights.source import estimate_bytes
 
@@ -187,6 +188,112 @@ def test_a_vae_in_a_single_file_that_is_not_whole_is_refused_by_a_weights_name(
     )
 
 
+#: What ComfyUI calls the text encoders that diffusers converts.
+TEXT_ENCODERS = {
+    "flux": {"text_encoder": "clip_l", "text_encoder_2": "t5xxl"},
+    "sd3": {"text_encoder": "clip_l", "text_encoder_2": "clip_g", "text_encoder_3": "t5xxl"},
+}
+
+
+def held_encoders(folder: Path) -> dict[str, Tensor]:
+    """The text encoders of a folder, as single files hold them."""
+    held = {"text_encoders.clip_l.logit_scale": torch.ones(())}
+    for part, name in TEXT_ENCODERS[folder.name].items():
+        held |= encoder_names(load_file(folder / part / "model.safetensors"), name)
+    return held
+
+
+@pytest.mark.parametrize("has_t5", [True, False], ids=["t5", "clips"])
+def test_the_text_encoders_of_a_single_file_are_loaded_in_place_of_the_folders(
+    copy: Path, whole: BaseModel, tmp_path: Path, has_t5: bool
+) -> None:
+    if copy.name not in TEXT_ENCODERS:
+        pytest.skip("diffusers converts none")
+    names = ORIGINAL_NAMES.get(copy.name, dict)
+    held = {name: w for name, w in held_encoders(copy).items() if has_t5 or "t5xxl" not in name}
+    file = tmp_path / "own.safetensors"
+    save_file({**names(transformer(copy)), **vae_names(vae(copy)), **held}, file)
+    # Given a folder without what the file has; diffusers gives the first CLIP no projection of its own
+    if copy.name == "sd3":
+        first = copy / "text_encoder/model.safetensors"
+        weights = load_file(first)
+        weights["text_projection.weight"] = torch.eye(len(weights["text_projection.weight"]))
+        save_file(weights, first, metadata={"format": "pt"})
+        whole = load(copy)
+    *clips, t5 = TEXT_ENCODERS[copy.name]
+    for part in [*clips, *([t5] if has_t5 else [])]:
+        (copy / part / "model.safetensors").unlink()
+    (copy / "vae/diffusion_pytorch_model.safetensors").unlink()
+    loaded = load(file, config=str(copy))
+    assert loaded.sha256 == whole.sha256
+    # And apart they are found and sized, too
+    entry, catalog = ModelEntry(source=str(file), config=str(copy)), tmp_path / "catalog.toml"
+    apart = load_entry("m", entry, catalog, "cpu", without_text_encoders=True)
+    weights = {part: load_entry_text_encoder("m", part, entry, catalog, "cpu") for part in apart.apart}
+    assert (apart.sha256, weights.keys()) == (whole.sha256, {*clips, t5})
+    assert encode_alike(apart, weights, loaded)
+    for model, without in ((loaded, None), (apart, "text_encoder")):
+        estimate = estimate_bytes(str(file), "float32", config=str(copy), without=without)
+        assert abs(estimate - model.weight_bytes) < 0.01 * model.weight_bytes
+
+
+def test_parts_of_a_single_file_that_diffusers_does_not_convert_are_refused_at_start(
+    folder: Path, tmp_path: Path
+) -> None:
+    others = [
+        "text_encoders.llama.model.norm.weight",
+        "cond_stage_model.model.w",
+        "conditioner.embedders.0.w",
+    ]
+    if folder.name not in TEXT_ENCODERS:
+        others += ["text_encoders.clip_l.transformer.text_model.w"]
+    if folder.name == "qwen-image":
+        others += ["vae.decoder.conv_in.bias", "first_stage_model.w"]
+    for name in others:
+        save_file({**transformer(folder), name: torch.ones(1)}, tmp_path / "own.safetensors")
+        with pytest.raises(ModelFailed, match="save its transformer alone") as refused:
+            check_model_source("m", tmp_path / "own.safetensors", LoadOptions(config=str(folder)))
+        assert f"it holds {name}: no such part is read from a single file" in str(refused.value)
+
+
+def test_a_text_encoder_of_a_single_file_that_is_not_whole_is_refused_by_a_weights_name(
+    folder: Path, tmp_path: Path
+) -> None:
+    if folder.name not in TEXT_ENCODERS:
+        pytest.skip("diffusers converts none")
+    for part, name in TEXT_ENCODERS[folder.name].items():
+        held = held_encoders(folder)
+        of_part = sorted(own for own in held if f".{name}." in own and "layer_norm" in own)
+        lost = held.pop(of_part[0])
+        save_file({**transformer(folder), **held}, tmp_path / "own.safetensors")
+        refused = refusal(tmp_path / "own.safetensors", config=str(folder))
+        assert f"{part}: it lacks 1 weights of its {part}, such as " in refused
+        held |= {of_part[0]: lost, f"text_encoders.{name}.transformer.what": torch.ones(1)}
+        save_file({**transformer(folder), **held}, tmp_path / "own.safetensors")
+        refused = refusal(tmp_path / "own.safetensors", config=str(folder))
+        assert f"{part}: it holds 1 weights that its {part} has no place for" in refused
+
+
+def test_a_text_encoder_of_a_single_file_that_the_folder_does_not_know_is_refused_at_start(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "sd3"
+    make("sd3").save_pretrained(folder)
+    save_file({**transformer(folder), **held_encoders(folder)}, tmp_path / "own.safetensors")
+    _edit(folder / "model_index.json", text_encoder_3=[None, None], tokenizer_3=[None, None])
+    with pytest.raises(ModelFailed, match="it has a text_encoder_3, and its config folder"):
+        check_model_source("m", tmp_path / "own.safetensors", LoadOptions(config=str(folder)))
+
+
+def test_a_whole_model_in_a_single_file_needs_a_folder_with_its_tokenizers(tmp_path: Path) -> None:
+    folder = tmp_path / "sd3"
+    make("sd3").save_pretrained(folder)
+    weights = {**sd3_names(transformer(folder)), **vae_names(vae(folder)), **held_encoders(folder)}
+    save_file(weights, tmp_path / "own.safetensors")
+    with pytest.raises(ModelFailed, match="config must name a folder with its configs and tokenizers"):
+        check_model_source("m", tmp_path / "own.safetensors")
+
+
 def test_folders_that_older_libraries_saved_are_loaded(copy: Path) -> None:
     # As they stand on the hub: fast tokenizers by their own names, and CLIP's weights below "text_model"
     index = json.loads((copy / "model_index.json").read_text())
@@ -307,7 +414,7 @@ def test_a_single_file_with_too_much_or_too_little_is_refused_by_a_weights_name(
     lost = next(name for name in names if ".1." in name)
     save_file({name: tensor for name, tensor in weights.items() if name != lost}, file)
     assert lost in refusal(file, config=str(folder))
-    save_file({**weights, PREFIX + names[0]: weights[names[0]]}, file)
+    save_file({**weights, PREFIX + names[0]: weights[names[0]].clone()}, file)
     assert f"it holds the weight {names[0]} twice" in refusal(file, config=str(folder))
     scaled = {f"{name.removesuffix('.weight')}.scale_weight": torch.ones(()) for name in names[:2]}
     save_file({**weights, **scaled}, file)
