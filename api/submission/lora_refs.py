@@ -55,7 +55,8 @@ def _check(name: str, stat: ObjectStat, info: LoraInfo, model: str, services: Se
         raise InvalidLora(f"LoRA {name!r} has {stat.size_bytes} bytes, the limit is {limit}")
     signature = services.families.signature(model)
     encoders = services.families.text_encoder_configs(model)
-    why = None if signature is None else incompatibility(info, signature, encoders)
+    denoiser = services.families.denoiser_config(model)
+    why = None if signature is None else incompatibility(info, signature, encoders, denoiser)
     if why is not None:
         raise InvalidLora(f"LoRA {name!r} {why}: it does not fit {model!r}")
 

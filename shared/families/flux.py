@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared.families import lora_modules
 from shared.families.base import Config, Mode, ModelDefaults, TextTokens
 from shared.families.controlnets import ControlPlan, ModelSignature
 from shared.families.transformer import (
@@ -37,6 +38,12 @@ class FluxFacts(TransformerFacts):
     def token_width(self, config: Config) -> int:
         """See `TransformerFacts`."""
         return count_in(config, "num_attention_heads", 24) * count_in(config, "attention_head_dim", 128)
+
+    def lora_blocks(self, config: Config) -> Mapping[str, int]:
+        """See `TransformerFacts`."""
+        double, single = _blocks(config)
+        ours = {"transformer_blocks": double, "single_transformer_blocks": single}
+        return {**ours, "double_blocks": double, "single_blocks": single}
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Residuals of the double blocks are numbered first, then those of the single ones.
@@ -78,8 +85,8 @@ class FluxFacts(TransformerFacts):
         return square_size_px(_SIDE, configs.get("vae"))
 
 
-def _blocks(controlnet: Config) -> tuple[int, int]:
-    return count_in(controlnet, "num_layers", _DOUBLE), count_in(controlnet, "num_single_layers", _SINGLE)
+def _blocks(config: Config) -> tuple[int, int]:
+    return count_in(config, "num_layers", _DOUBLE), count_in(config, "num_single_layers", _SINGLE)
 
 
 def sees_pixels(controlnet: Config) -> bool:
@@ -105,6 +112,7 @@ FLUX = FluxFacts(
     file_text_encoders={"text_encoder": CLIP_L, "text_encoder_2": T5},
     controlnet_classes=("FluxControlNetModel",),
     lora_parts=("transformer", "text_encoder", "text_encoder_2"),
+    lora_widths=lora_modules.FLUX,
     fields=frozenset({"prompt_2", "negative_prompt_2", "true_cfg_scale", "max_sequence_length", "shift"}),
     defaults=ModelDefaults("flow_match_euler", 28, 3.5),
     guidance_begins_above=None,

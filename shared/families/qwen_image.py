@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared.families import lora_modules
 from shared.families.base import Config, ModelDefaults, TextTokens
 from shared.families.controlnets import ControlPlan, MaskUse, ModelSignature
 from shared.families.transformer import (
@@ -34,6 +35,10 @@ class QwenImageFacts(TransformerFacts):
     def token_width(self, config: Config) -> int:
         """See `TransformerFacts`."""
         return count_in(config, "num_attention_heads", 24) * count_in(config, "attention_head_dim", 128)
+
+    def lora_blocks(self, config: Config) -> Mapping[str, int]:
+        """See `TransformerFacts`."""
+        return {"transformer_blocks": count_in(config, "num_layers", _LAYERS)}
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Each residual serves several blocks in a row."""
@@ -85,6 +90,7 @@ QWEN_IMAGE = QwenImageFacts(
     tokenizers={"text_encoder": "tokenizer"},
     controlnet_classes=("QwenImageControlNetModel",),
     lora_parts=("transformer",),
+    lora_widths=lora_modules.QWEN_IMAGE,
     fields=frozenset({"true_cfg_scale", "max_sequence_length", "shift"}),
     defaults=ModelDefaults("flow_match_euler", 50, 1.0),
     guidance_begins_above=None,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared.families import lora_modules
 from shared.families.base import Config, Mode, ModelDefaults, TextTokens
 from shared.families.controlnets import ControlNetTraits, ControlPlan, MaskUse, ModelSignature
 from shared.families.transformer import (
@@ -33,6 +34,10 @@ class SD3Facts(TransformerFacts):
     def token_width(self, config: Config) -> int:
         """See `TransformerFacts`."""
         return count_in(config, "num_attention_heads", 18) * count_in(config, "attention_head_dim", 64)
+
+    def lora_blocks(self, config: Config) -> Mapping[str, int]:
+        """See `TransformerFacts`."""
+        return dict.fromkeys(("transformer_blocks", "joint_blocks"), count_in(config, "num_layers", _LAYERS))
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Each residual serves about as many blocks; the last block takes none."""
@@ -132,6 +137,7 @@ SD3 = SD3Facts(
     file_text_encoders={"text_encoder": CLIP_L, "text_encoder_2": CLIP_G, "text_encoder_3": T5},
     controlnet_classes=("SD3ControlNetModel",),
     lora_parts=("transformer", "text_encoder", "text_encoder_2", "text_encoder_3"),
+    lora_widths=lora_modules.SD3,
     fields=frozenset(
         {
             "prompt_2",

@@ -2,11 +2,12 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from shared.families.base import Config, FamilyFacts
 from shared.families.controlnets import ControlNetTraits, ControlPlan, MaskUse, ModelSignature
+from shared.families.lora_modules import Widths
 from shared.families.weight_names import contains_any, contains_each, has_prefix
 
 #: No model has as many blocks, channels or heads; a plan of more blocks would fill the memory.
@@ -40,6 +41,8 @@ class TransformerFacts(FamilyFacts):
     #: What the names of the VAE's weights begin with in a single file that holds it, too, by the names that
     #: diffusers converts; none where it converts none.
     file_vae_prefixes: tuple[str, ...] = ("first_stage_model.", "vae.")
+    #: How wide the modules of its denoiser are that LoRAs train, by name: see `shared.families.lora_modules`.
+    lora_widths: Mapping[str, Widths] = field(default_factory=dict)
     denoiser: str = "transformer"
     controlnet_layouts_vary: bool = True
     control_range: tuple[float, float] = (-1.0, 1.0)
@@ -88,6 +91,10 @@ class TransformerFacts(FamilyFacts):
     @abstractmethod
     def token_width(self, config: Config) -> int:
         """Channels of a token between the blocks of the denoiser or ControlNet of this config."""
+
+    @abstractmethod
+    def lora_blocks(self, config: Config) -> Mapping[str, int]:
+        """How many blocks a denoiser of this config has, by what LoRA files call them."""
 
     def residual_elements(self, controlnet: Config, base: Config, size: tuple[int, int]) -> int | None:
         """See `FamilyFacts`."""

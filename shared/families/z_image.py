@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from shared.families import lora_modules
 from shared.families.base import Config, ModelDefaults, TextTokens
 from shared.families.controlnets import ControlPlan, MaskUse, ModelSignature
 from shared.families.transformer import (
@@ -42,6 +43,13 @@ class ZImageFacts(TransformerFacts):
     def token_width(self, config: Config) -> int:
         """See `TransformerFacts`."""
         return count_in(config, "dim", 3840)
+
+    def lora_blocks(self, config: Config) -> Mapping[str, int]:
+        """See `TransformerFacts`."""
+        refiners = dict.fromkeys(
+            ("noise_refiner", "context_refiner"), count_in(config, "n_refiner_layers", 2)
+        )
+        return {"layers": count_in(config, "n_layers", _LAYERS), **refiners}
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
         """Each residual is added after one layer, which the ControlNet's config names."""
@@ -130,6 +138,7 @@ Z_IMAGE = ZImageFacts(
     tokenizers={"text_encoder": "tokenizer"},
     controlnet_classes=("ZImageControlNetModel",),
     lora_parts=("transformer",),
+    lora_widths=lora_modules.Z_IMAGE,
     fields=frozenset({"max_sequence_length", "cfg_normalization", "cfg_truncation", "shift"}),
     defaults=ModelDefaults("flow_match_euler", 50, 5.0),
     guidance_begins_above=0.0,

@@ -21,8 +21,9 @@ from shared.storage.lora_base_model import (
     family_of,
     iterate_cooperatively,
 )
+from shared.storage.lora_modules import TrainedModules, misfit, trained_modules
 from shared.storage.lora_parts import THIRD_ENCODER, clip_widths, family_by_t5, part_of, with_t5_of
-from shared.storage.lora_transformer import transformer_family
+from shared.storage.lora_transformer import other_model, transformer_family
 from shared.storage.safetensors_header import LENGTH_BYTES, MAX_HEADER_BYTES, TensorInfo
 
 #: Types of factors and differences; 8-bit types without scales of their own are floating point, too.
@@ -53,6 +54,8 @@ class LoraInfo(Message):
     #: Of tokens, in the text encoders that it trains, if they are CLIPs.
     clip_widths: dict[str, int] = Field(default_factory=dict)
     embeddings: tuple[str, ...] = ()  # names of the first few that are in the file and are not applied
+    other_model: str | None = None  # that it was trained for, of none of the families
+    modules: TrainedModules = TrainedModules({}, {})  # of a transformer
 
 
 def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> LoraInfo:
@@ -67,10 +70,13 @@ def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str])
     first = [key for key in iterate_cooperatively(factors) if _FIRST_FACTOR.search(key)]
     ranks = (factors[key].shape[0] for key in first if factors[key].shape)
     transformer = transformer_family(iterate_cooperatively(factors), factors)
+    other = None if transformer is None else other_model(iterate_cooperatively(factors))
     width = cross_attention_dim(factors) if transformer is None else None
     known, part_of_the_rest = lora_parts(), "unet" if transformer is None else "transformer"
     parts = {part_of(key, known, part_of_the_rest) for key in factors}
-    if transformer is None or transformer == "unknown":
+    if other is not None:
+        family = None
+    elif transformer is None or transformer == "unknown":
         family = family_by_t5(iterate_cooperatively(factors)) or family_of(width, parts, metadata)
     else:
         family = transformer
@@ -84,6 +90,8 @@ def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str])
         family=family,
         clip_widths=clip_widths(factors, known),
         embeddings=tuple(embeddings),
+        other_model=other,
+        modules=TrainedModules({}, {}) if transformer is None else trained_modules(factors),
     )
 
 
@@ -111,15 +119,23 @@ def refuse_keys(why: str, keys: Iterable[str]) -> None:
 
 
 def incompatibility(
-    info: LoraInfo, model: ModelSignature, encoders: Mapping[str, Config] = MappingProxyType({})
+    info: LoraInfo,
+    model: ModelSignature,
+    encoders: Mapping[str, Config] = MappingProxyType({}),
+    denoiser: Config | None = None,
 ) -> str | None:
     """Why a LoRA cannot fit a base model; None if it may.
 
-    ``encoders``: the configs of the model's text encoders by part, as far as they are known.
+    ``encoders``: the configs of the model's text encoders by part, as far as they are known; ``denoiser``:
+    that of its denoiser.
     """
     facts = named(model.family)
-    if isinstance(facts, TransformerFacts):
+    if info.other_model is not None:
+        why: str | None = f"was trained for {info.other_model}; the model is {model.label}"
+    elif isinstance(facts, TransformerFacts):
         why = _transformer_incompatibility(info, facts)
+        if why is None and denoiser is not None:
+            why = misfit(info.modules, facts, denoiser)
     elif model.text_width is None:
         return None
     else:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from shared.storage.lora_modules import NAME_START
 from shared.storage.safetensors_header import TensorInfo
 
 TransformerFamily = Literal["flux", "sd3", "qwen-image", "z-image"]
@@ -28,11 +29,35 @@ _OWN: tuple[tuple[TransformerFamily, re.Pattern[str]], ...] = (
         re.compile(r"(layers|noise_refiner|context_refiner)[._]\d+[._](attention|feed_forward|adaLN_mod)"),
     ),
 )
-#: Modules of diffusers' names that Flux, Stable Diffusion 3 and Qwen-Image have: blocks that lie in no other.
-_SHARED = re.compile(
-    r"^(?:base_model\.model\.)?(?:transformer\.|diffusion_model\.|lora_unet_|lora_transformer_|lycoris_)?"
-    r"transformer_blocks[._](\d{1,4})[._](attn2?[._]|ff_|ff[._]|norm1)"
+#: Names that models have which are of none of the families, and share other names with one.
+_OTHERS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (
+        "Flux.2",
+        re.compile(r"attn[._]to_qkv_mlp_proj|_stream_modulation[._]|[._]ff(_context)?[._]linear_(in|out)\b"),
+    ),
+    (
+        "HunyuanVideo",
+        re.compile(
+            r"double_blocks\.\d+\.(img|txt)_attn_(qkv|proj)|double_blocks[._]\d+[._](img|txt)_mlp[._]fc[12]"
+            r"|token_refiner"
+        ),
+    ),
+    ("Chroma", re.compile(r"distilled_guidance_layer[._]")),
+    (
+        "Lumina 2",
+        re.compile(r"layers[._]\d+[._](adaLN_modulation[._]1|attn[._]to_[qkv])\b|time_caption_embed"),
+    ),
+    ("Wan", re.compile(NAME_START + r"blocks[._]\d+[._](self|cross)_attn[._][qkvo]\b")),
 )
+#: Modules beside the blocks by which a transformer begins and ends; no UNet has such names there.
+_ENDS = re.compile(
+    NAME_START
+    + r"(?:x_embedder|all_x_embedder|img_in|txt_in|context_embedder|cap_embedder|time_text_embed|time_in"
+    r"|vector_in|guidance_in|t_embedder|y_embedder|final_layer|all_final_layer|norm_out|proj_out)[._]"
+    r"(?!norm[._])"
+)
+#: Modules of diffusers' names that Flux, Stable Diffusion 3 and Qwen-Image have: blocks that lie in no other.
+_SHARED = re.compile(NAME_START + r"transformer_blocks[._](\d{1,4})[._](attn2?[._]|ff_|ff[._]|norm1)")
 _FROM_IMAGE = re.compile(r"attn[._]to_[qkv][._]")
 _FIRST_FACTOR = re.compile(r"(lora_A|lora_down|lora\.down)\b")
 #: Widths of Stable Diffusion 3 and 3.5, medium and large; Flux and Qwen-Image are both of 3072.
@@ -48,8 +73,9 @@ def transformer_family(
 
     ``None``: none of them is of a transformer.
     """
-    blocks, kinds, widths = set(), set(), set()
+    blocks, kinds, widths, is_transformer = set(), set(), set(), False
     for key in keys:
+        is_transformer = is_transformer or _is_transformers(key)
         for family, pattern in _OWN:
             if pattern.search(key):
                 return family
@@ -60,7 +86,22 @@ def transformer_family(
             shape = tensors[key].shape
             if len(shape) > 1 and _FROM_IMAGE.search(key) and _FIRST_FACTOR.search(key):
                 widths.add(shape[1])
-    return _by_shape(blocks, kinds, widths) if blocks else None
+    if blocks:
+        return _by_shape(blocks, kinds, widths)
+    return "unknown" if is_transformer else None
+
+
+def other_model(keys: Iterable[str]) -> str | None:
+    """The model of none of the families that has modules of these names, as its authors call it."""
+    for key in keys:
+        for name, pattern in _OTHERS:
+            if pattern.search(key):
+                return name
+    return None
+
+
+def _is_transformers(key: str) -> bool:
+    return bool(_ENDS.match(key) or any(pattern.search(key) for _, pattern in _OTHERS))
 
 
 def _by_shape(blocks: set[int], kinds: set[str], widths: set[int]) -> TransformerFamily | Literal["unknown"]:

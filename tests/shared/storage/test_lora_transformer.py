@@ -10,6 +10,7 @@ from shared.families.sd3 import SD3
 from shared.families.unet import SD1, SDXL
 from shared.families.z_image import Z_IMAGE
 from shared.storage.lora_header import LoraInfo, incompatibility, inspect_lora
+from shared.storage.lora_modules import TRANSFORMER_PREFIXES
 from shared.storage.safetensors_header import TensorInfo
 
 
@@ -165,3 +166,122 @@ def test_the_trainers_word_tells_which_text_encoder_t5_is() -> None:
 def test_a_block_number_of_thousands_of_digits_is_no_block() -> None:
     key = "transformer_blocks." + "9" * 5000 + ".attn.to_q.lora_A.weight"
     assert inspect(key).family is None
+
+
+def linear(stem: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{stem}.lora_A.weight": (8, inputs), f"{stem}.lora_B.weight": (outputs, 8)}
+
+
+def described(shapes: dict[str, tuple[int, ...]]) -> LoraInfo:
+    return inspect_lora({key: TensorInfo("BF16", shape, (0, 0)) for key, shape in shapes.items()}, {})
+
+
+#: Files of models that are not served, with names that a family has, too; what is said of each.
+FOREIGN: dict[str, tuple[dict[str, tuple[int, ...]], str]] = {
+    "Flux.2 dev": (
+        linear("diffusion_model.double_blocks.0.img_attn.qkv", 6144, 18432),
+        "trains double_blocks_img_attn_qkv of 6144 inputs; that of the model, Flux.1, has 3072",
+    ),
+    "Flux.2 klein": (
+        linear("double_blocks.0.img_mlp.0", 3072, 18432),
+        "trains double_blocks_img_mlp_0 of 18432 outputs; that of the model, Flux.1, has 12288",
+    ),
+    "Flux.2 diffusers": (
+        linear("transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj", 6144, 55296),
+        "was trained for Flux.2; the model is Flux.1",
+    ),
+    "Flux.2 diffusers double": (
+        linear("transformer.single_transformer_blocks.0.attn.to_q", 6144, 6144),
+        "trains single_transformer_blocks_attn_to_q of 6144 inputs; that of the model, Flux.1, has 3072",
+    ),
+    "HunyuanVideo": (
+        linear("diffusion_model.double_blocks.0.img_attn_qkv", 3072, 9216),
+        "was trained for HunyuanVideo; the model is Flux.1",
+    ),
+    "HunyuanVideo kohya": (
+        linear("lora_unet_double_blocks_0_img_mlp_fc1", 3072, 12288),
+        "was trained for HunyuanVideo; the model is Flux.1",
+    ),
+    "HunyuanVideo by blocks": (
+        linear("lora_unet_double_blocks_19_img_attn_qkv", 3072, 9216),
+        "trains double_blocks up to number 19; the model, Flux.1, has 19 of them",
+    ),
+    "Chroma": (
+        linear("distilled_guidance_layer.layers.0.in_layer", 5120, 5120),
+        "was trained for Chroma; the model is Flux.1",
+    ),
+    "Wan": (
+        linear("diffusion_model.blocks.0.self_attn.q", 5120, 5120),
+        "was trained for Wan; the model is Flux.1",
+    ),
+    "Wan kohya": (
+        linear("lora_unet_blocks_0_cross_attn_k", 5120, 5120),
+        "was trained for Wan; the model is Flux.1",
+    ),
+    "a tiny Flux": (
+        linear("lora_unet_final_layer_linear", 32, 64),
+        "trains final_layer_linear of 32 inputs; that of the model, Flux.1, has 3072",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_lora_of_another_model_with_fluxs_names_does_not_fit_flux(name: str) -> None:
+    shapes, told = FOREIGN[name]
+    info = described(shapes)
+    assert incompatibility(info, signature(FLUX), denoiser={}) == told
+    for facts in (SD1, SDXL):
+        assert incompatibility(info, signature(facts)) is not None
+
+
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [
+        (
+            linear("diffusion_model.layers.0.attention.qkv", 2304, 3840),
+            "trains layers_attention_qkv of 2304 inputs; that of the model, Z-Image, has 3840",
+        ),
+        (
+            linear("layers.0.adaLN_modulation.1", 1024, 9216),
+            "was trained for Lumina 2; the model is Z-Image",
+        ),
+    ],
+)
+def test_a_lora_of_lumina_does_not_fit_z_image(shapes: dict[str, tuple[int, ...]], told: str) -> None:
+    assert incompatibility(described(shapes), signature(Z_IMAGE), denoiser={}) == told
+
+
+@pytest.mark.parametrize("form", ["hada", "lokr", "lokr factored", "diff"])
+def test_the_widths_of_lycoris_forms_are_those_of_their_products(form: str) -> None:
+    stem = "lora_unet_double_blocks_0_img_attn_qkv"
+    factors: dict[str, dict[str, tuple[int, ...]]] = {
+        "hada": {
+            "hada_w1_a": (9216, 4),
+            "hada_w1_b": (4, 3072),
+            "hada_w2_a": (9216, 4),
+            "hada_w2_b": (4, 3072),
+        },
+        "lokr": {"lokr_w1": (96, 32), "lokr_w2": (96, 96)},
+        "lokr factored": {
+            "lokr_w1_a": (96, 4),
+            "lokr_w1_b": (4, 32),
+            "lokr_w2_a": (96, 4),
+            "lokr_w2_b": (4, 96),
+        },
+        "diff": {"diff": (9216, 3072)},
+    }
+    info = described({f"{stem}.{role}": shape for role, shape in factors[form].items()})
+    assert info.modules.widths == {"double_blocks_img_attn_qkv": (3072, 9216)}
+    assert incompatibility(info, signature(FLUX), denoiser={}) is None
+    assert incompatibility(info, signature(FLUX), denoiser={"num_attention_heads": 8}) is not None
+
+
+@pytest.mark.parametrize("prefix", ["", *TRANSFORMER_PREFIXES])
+@pytest.mark.parametrize("stem", ["transformer_blocks.0.attn.to_q", "final_layer.linear", "img_in"])
+def test_a_transformer_is_one_by_every_prefix_that_is_loaded(prefix: str, stem: str) -> None:
+    name = prefix + (stem.replace(".", "_") if prefix.endswith("_") else stem)
+    info = described(linear(name, 3072, 3072))
+    assert (info.family, info.parts) == (None, ["transformer"])
+    for facts in (SD1, SDXL):
+        assert "was trained for a transformer" in str(incompatibility(info, signature(facts)))
+    assert incompatibility(info, signature(FLUX), denoiser={}) is None

@@ -12,21 +12,9 @@ from typing import NamedTuple
 
 from torch import nn
 
+from shared.storage.lora_modules import DIFFUSERS_PREFIX, PEFT_PREFIX, TRANSFORMER_PREFIXES
 from workers.lora.targets import LEFT_OUT, FileRows, LoraTarget
 
-#: What may stand before the name of a transformer's module: diffusers', ComfyUI's and ai-toolkit's, kohya's,
-#: OneTrainer's, and the one that LyCORIS itself writes. Without any it is a name all the same.
-_DIFFUSERS = "transformer."
-_TRANSFORMER = (
-    _DIFFUSERS,
-    "diffusion_model.",
-    "model.diffusion_model.",
-    "lora_unet_",
-    "lora_transformer_",
-    "lycoris_",
-)
-#: What PEFT writes before everything.
-_PEFT = "base_model.model."
 #: diffusers' older names of what a CLIP text encoder's attention has.
 _OLD_CLIP = {".q_proj": ".to_q", ".k_proj": ".to_k", ".v_proj": ".to_v", ".out_proj": ".to_out"}
 
@@ -68,16 +56,18 @@ class TransformerLoraTargets:
         """See `LoraTargets`."""
         found = list(self._find(groups))
         if self.prefers_diffusers_prefix and _is_kohyas(groups) and _names_twice(found):
-            found = [one for one in found if one[0].startswith(_DIFFUSERS)]
-            found += [(stem, LEFT_OUT) for stem in groups if not stem.startswith(_DIFFUSERS)]
+            found = [one for one in found if one[0].startswith(DIFFUSERS_PREFIX)]
+            found += [(stem, LEFT_OUT) for stem in groups if not stem.startswith(DIFFUSERS_PREFIX)]
         yield from found
 
     def _find(self, groups: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, LoraTarget]]:
-        prefixes = dict.fromkeys(_TRANSFORMER, "transformer") | {f"{part}.": part for part in self.parts}
+        prefixes = dict.fromkeys(TRANSFORMER_PREFIXES, "transformer") | {
+            f"{part}.": part for part in self.parts
+        }
         prefixes |= {prefix: part for prefix, part in self.text_encoders.items() if part in self.parts}
         names = {part: self._names(part) for part in self.parts}
         for stem in groups:
-            name = stem.removeprefix(_PEFT)
+            name = stem.removeprefix(PEFT_PREFIX)
             prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
             part = prefixes.get(prefix, "transformer")
             if name in self.absent:
@@ -105,7 +95,7 @@ def _names_twice(found: Iterable[tuple[str, LoraTarget]]) -> bool:
     """Whether modules are named with diffusers' prefix and again with another."""
     names: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
     for stem, target in found:
-        names[stem.startswith(_DIFFUSERS)].add((target.part, target.name))
+        names[stem.startswith(DIFFUSERS_PREFIX)].add((target.part, target.name))
     return not names[True].isdisjoint(names[False])
 
 

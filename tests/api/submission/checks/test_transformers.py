@@ -244,13 +244,25 @@ def test_a_control_range_of_a_controlnet_that_inpaints_is_refused(
 
 def test_a_lora_of_another_family_is_refused_at_submit(transformers: Services) -> None:
     name = "double_blocks.0.img_attn.qkv"
-    file = safetensors({f"{name}.lora_A.weight": [4, 32], f"{name}.lora_B.weight": [96, 4]})
+    file = safetensors({f"{name}.lora_A.weight": [4, 3072], f"{name}.lora_B.weight": [9216, 4]})
     transformers.loras.put("style.safetensors", file, content_type="application/octet-stream")
     assert job(transformers, loras=[{"name": "style"}]).loras[0].name == "style"
     refused = refusal(transformers, model="sd3", loras=[{"name": "style"}])
     assert refused.field == "loras.0.name"
     assert str(refused) == (
         "LoRA 'style' was trained for Flux.1; the model is Stable Diffusion 3: it does not fit 'sd3'"
+    )
+
+
+def test_a_lora_of_a_wider_transformer_is_refused_at_submit(transformers: Services) -> None:
+    name = "double_blocks.0.img_attn.qkv"
+    file = safetensors({f"{name}.lora_A.weight": [4, 6144], f"{name}.lora_B.weight": [18432, 4]})
+    transformers.loras.put("wide.safetensors", file, content_type="application/octet-stream")
+    refused = refusal(transformers, loras=[{"name": "wide"}])
+    assert refused.field == "loras.0.name"
+    assert str(refused) == (
+        "LoRA 'wide' trains double_blocks_img_attn_qkv of 6144 inputs; that of the model, Flux.1, has 3072:"
+        " it does not fit 'flux'"
     )
 
 
