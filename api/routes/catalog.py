@@ -11,6 +11,7 @@ from api.json_response import json_response
 from api.schemas.catalog import (
     ControlNetCatalogResponse,
     ControlNetList,
+    JobDefaultsResponse,
     ModelList,
     ModelResponse,
     OpenAIModel,
@@ -22,6 +23,7 @@ from api.schemas.problems import error_responses
 from api.services import Services
 from api.submission.known_model import known_model
 from shared.catalog.entries import LoadOptions, ModelEntry
+from shared.catalog.model_families import ModelFamilies
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, schedulers_of, step_limits
 from shared.errors import NotFound
@@ -74,6 +76,8 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 signature=_or_none(services.families.signature(name)),
                 **_family(known_model(services.families, name), controlnets),
                 schedulers=_schedulers(services, name),
+                defaults=_defaults(services.families, name, has_controlnets=False),
+                controlnet_defaults=_defaults(services.families, name, has_controlnets=True),
                 size_multiple=services.families.size_multiple(name),
                 max_side_px=_max_side_px(services, name),
                 step_limits=_limits(services, name),
@@ -151,6 +155,20 @@ def _family(model: KnownModel | None, controlnets: Sequence[str]) -> dict[str, A
         "max_sequence_length": tokens and tokens.default,
         "max_sequence_length_limit": tokens and tokens.limit,
     }
+
+
+def _defaults(
+    families: ModelFamilies, name: str, *, has_controlnets: bool
+) -> dict[Mode, JobDefaultsResponse]:
+    model = known_model(families, name)
+    modes = MODES if model is None else (controlnet_modes_of if has_controlnets else modes_of)(model)
+    found = {}
+    for mode in _listed_modes(modes) or []:
+        usual = families.job_defaults(name, mode, has_controlnets=has_controlnets)
+        unused = {"strength"} if mode == "text" else set()
+        unused |= set() if has_controlnets else {"conditioning_scale"}
+        found[mode] = JobDefaultsResponse(**{**usual._asdict(), **dict.fromkeys(unused)})
+    return found
 
 
 def _max_side_px(services: Services, model: str) -> int:

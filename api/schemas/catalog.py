@@ -14,6 +14,15 @@ class StepLimitsResponse(BaseModel):
     max_steps: int
 
 
+class JobDefaultsResponse(BaseModel):
+    """What a job has that says nothing else."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    strength: float | None = Field(description="null of jobs from texts alone, which have none")
+    conditioning_scale: float | None = Field(description="of a ControlNet; null of jobs without")
+
+
 class ModelResponse(BaseModel):
     """A base model, its defaults, and its live workers."""
 
@@ -42,6 +51,13 @@ class ModelResponse(BaseModel):
     controlnet_fields: dict[Mode, list[str]] | None = Field(
         description="those of `fields` that jobs with ControlNets take, by what these begin from; null: not"
         " known until it is loaded"
+    )
+    defaults: dict[Mode, JobDefaultsResponse] = Field(
+        description="by what jobs begin from; `num_inference_steps` and `guidance_scale` of the model are"
+        " those of jobs from texts alone"
+    )
+    controlnet_defaults: dict[Mode, JobDefaultsResponse] = Field(
+        description="the same of jobs with ControlNets"
     )
     max_controlnets: int = Field(description="how many control images a job may have")
     sums_controlnets: bool = Field(

@@ -29,10 +29,11 @@ def _of_scale(request: JobRequest, services: Services, model: str) -> list[str]:
 
 
 def _of_guidance(request: JobRequest, services: Services, model: str) -> list[str]:
-    facts, entry = services.families.facts(model), services.catalog.models[model]
+    facts, mode = services.families.facts(model), mode_of(request.image, request.mask_image)
     if facts is None or facts.guidance_begins_above is None:
         return []
-    scale = entry.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    usual = services.families.job_defaults(model, mode, has_controlnets=bool(request.controlnets))
+    scale = usual.guidance_scale if request.guidance_scale is None else request.guidance_scale
     if facts.has_distilled_guidance(services.families.denoiser_config(model) or {}):
         why = f"model {model!r} has guidance distilled in, and no unconditional branch"
     elif scale <= facts.guidance_begins_above:

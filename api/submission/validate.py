@@ -16,6 +16,7 @@ from api.submission.checks.steps import check_steps
 from api.submission.checks.strength import check_strength
 from api.submission.prompts.read_prompts import read_prompts
 from shared.catalog.schedulers import SCHEDULERS
+from shared.jobs.families.asked_job import mode_of
 from shared.jobs.options import JobOptions, LoraLoading, fields_of
 from shared.jobs.spec import JobSpec
 
@@ -38,13 +39,15 @@ def validate(request: JobRequest, services: Services) -> ValidRequest:
     scheduler = model.scheduler if request.scheduler is None else request.scheduler
     known_name(scheduler, SCHEDULERS, "scheduler", field="scheduler")
     families, limit = services.families, settings.max_steps
-    config, facts = families.scheduler_config(name), families.facts(name)
-    steps = check_steps(request, model, scheduler, config, limit=limit, facts=facts)
-    strength = check_strength(request, steps, scheduler)
+    mode, has_controlnets = mode_of(request.image, request.mask_image), bool(request.controlnets)
+    usual = families.job_defaults(name, mode, has_controlnets=has_controlnets)
+    config, facts, default = families.scheduler_config(name), families.facts(name), usual.num_inference_steps
+    steps = check_steps(request, scheduler, config, default=default, limit=limit, facts=facts)
+    strength = check_strength(request, steps, scheduler, default=usual.strength)
     seed, num_images = check_seeds(request, limit=settings.max_images)
     check_size(request, limit_px=largest_side_px(request, services, name))
     quality = check_quality(request)
-    guidance_scale = model.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    guidance_scale = usual.guidance_scale if request.guidance_scale is None else request.guidance_scale
     check_family(request, services, name, scheduler=scheduler, guidance_scale=guidance_scale)
     guess_mode = check_controlnets(request, services, name)
     check_loras(request, steps)
@@ -64,4 +67,13 @@ def validate(request: JobRequest, services: Services) -> ValidRequest:
         loras=[],
         lora_loading=LoraLoading(**fields_of(LoraLoading, request.lora_loading)),
     )
-    return ValidRequest(request, draft, lora_fields)
+    return ValidRequest(_with_scales(request, usual.conditioning_scale), draft, lora_fields)
+
+
+def _with_scales(request: JobRequest, usual: float) -> JobRequest:
+    """The request with a scale for each of its ControlNets."""
+    controlnets = [
+        one if one.conditioning_scale is not None else one.model_copy(update={"conditioning_scale": usual})
+        for one in request.controlnets
+    ]
+    return request.model_copy(update={"controlnets": controlnets})

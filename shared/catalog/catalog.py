@@ -10,7 +10,7 @@ from shared.catalog.error_messages import CatalogErrors, file_error, source_erro
 from shared.catalog.model_families import ModelFamilies
 from shared.catalog.scheduler_aliases import canonical_name
 from shared.catalog.schedulers import SCHEDULERS, schedulers_of, shift_problem, step_limits
-from shared.families.base import Config, FamilyFacts
+from shared.families.base import MODES, Config, FamilyFacts
 from shared.settings import Settings
 from shared.validation_messages import did_you_mean, nearest, quoted
 
@@ -123,7 +123,9 @@ def _with_family_defaults(path: Path, catalog: Catalog) -> Catalog:
         facts = families.facts(name)
         own = {} if facts is None else facts.defaults._asdict()
         left_out = {key: value for key, value in own.items() if key not in model.model_fields_set}
-        models[name] = model.model_copy(update=left_out)
+        # What the file itself says stays known as `model_fields_set`: see `ModelFamilies.job_defaults`.
+        said = set(model.model_fields_set)
+        models[name] = ModelEntry.model_construct(_fields_set=said, **{**dict(model), **left_out})
     return catalog.model_copy(update={"models": models})
 
 
@@ -151,8 +153,10 @@ def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, setting
                 ("width", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
                 ("height", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
             ]
+        kinds = [families.job_defaults(name, mode, has_controlnets=False) for mode in MODES]
+        most = {"num_inference_steps": max(usual.num_inference_steps for usual in kinds)}
         for field, limit, whose in limits:
-            value = getattr(model, field)
+            value = most.get(field, getattr(model, field))
             if value is not None and value > limit:
                 raise errors.at(("models", name, field), f"is {value}; {whose} allows at most {limit}")
         if model.num_inference_steps < own.min_steps:

@@ -16,7 +16,7 @@ from shared.catalog.controlnet_bases import Base, sharing_problem
 from shared.catalog.controlnet_files import derive_config
 from shared.catalog.entries import HUB, SINGLE_FILE, Catalog, locate
 from shared.errors import InvalidSafetensors
-from shared.families.base import Config, FamilyFacts, Mode
+from shared.families.base import Config, FamilyFacts, JobDefaults, Mode, usual_defaults
 from shared.families.controlnets import ControlNetTraits, ModelSignature, incompatibility
 from shared.families.registry import denoisers, families, family_of, family_of_controlnet
 from shared.storage.safetensors_header import read_header
@@ -78,6 +78,17 @@ class ModelFamilies:
         """The most pixels that a side of a model's images may have, if its configs limit it."""
         facts = self.facts(model)
         return None if facts is None else facts.largest_side(self._part_configs(model, facts))
+
+    def job_defaults(self, model: str, mode: Mode, *, has_controlnets: bool) -> JobDefaults:
+        """What a job of a base model has that says nothing else: what the catalog says, else its family."""
+        facts, entry = self.facts(model), self._catalog.models[model]
+        usual = (
+            usual_defaults(mode)
+            if facts is None
+            else facts.job_defaults(mode, has_controlnets=has_controlnets)
+        )
+        said = entry.model_fields_set & {*usual._fields}
+        return usual._replace(**{name: getattr(entry, name) for name in said})
 
     def usual_size(self, model: str) -> tuple[int, int] | None:
         """The same, or what the catalog says in its place."""

@@ -40,7 +40,7 @@ _MODES_OF_USE: Mapping[MaskUse, frozenset[Mode]] = {
 
 
 class ModelDefaults(NamedTuple):
-    """Defaults of a model's jobs, as the family's pipeline in diffusers has them."""
+    """Defaults of a model's jobs from texts alone, of transformers as the pipeline in diffusers has them."""
 
     scheduler: str
     num_inference_steps: int
@@ -48,6 +48,25 @@ class ModelDefaults(NamedTuple):
 
 
 DEFAULTS = ModelDefaults("ddim", 30, 7.5)
+
+
+class JobDefaults(NamedTuple):
+    """What a job has that says nothing else; ``strength`` is of one from an image."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    strength: float
+    conditioning_scale: float  # of a ControlNet
+
+
+def usual_defaults(mode: Mode, model: ModelDefaults = DEFAULTS) -> JobDefaults:
+    """The defaults of jobs of UNets, and of models whose family is not known: not those of diffusers.
+
+    Its pipelines of UNets disagree: ``strength`` is 0.3, 0.8, 1.0 or 0.9999, the scale of a ControlNet 0.5,
+    0.8 or 1.0, by the pipeline's file.
+    """
+    strength = 1.0 if mode == "mask" else 0.8
+    return JobDefaults(model.num_inference_steps, model.guidance_scale, strength, conditioning_scale=1.0)
 
 
 class TextTokens(NamedTuple):
@@ -228,6 +247,10 @@ class FamilyFacts(ABC):
     def fields_in(self, mode: Mode, *, has_controlnets: bool) -> frozenset[str]:
         """Those of ``fields`` that a job of this kind takes: diffusers' pipelines for it may have fewer."""
         return self.fields
+
+    def job_defaults(self, mode: Mode, *, has_controlnets: bool) -> JobDefaults:
+        """What a job of this kind has that says nothing else."""
+        return usual_defaults(mode, self.defaults)
 
     def is_guided(
         self, guidance_scale: float, true_cfg_scale: float | None, *, has_negative_prompt: bool

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.families import lora_modules
-from shared.families.base import Config, Mode, ModelDefaults, TextTokens
+from shared.families.base import Config, JobDefaults, Mode, ModelDefaults, TextTokens
 from shared.families.controlnets import ControlPlan, ModelSignature
 from shared.families.transformer import (
     CLIP_L,
@@ -75,6 +75,12 @@ class FluxFacts(TransformerFacts):
         if has_controlnets and mode != "text":
             return self.fields - {"true_cfg_scale", "negative_prompt_2"}
         return self.fields
+
+    def job_defaults(self, mode: Mode, *, has_controlnets: bool) -> JobDefaults:
+        """See `FamilyFacts`; only the pipeline for texts alone has the scale of dev's authors."""
+        usual = super().job_defaults(mode, has_controlnets=has_controlnets)
+        is_plain = mode == "text" and not has_controlnets
+        return usual if is_plain else usual._replace(guidance_scale=7.0)
 
     def has_distilled_guidance(self, config: Config) -> bool:
         """See `FamilyFacts`; dev's takes the scale, schnell's none."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.families import lora_modules
-from shared.families.base import Config, Mode, ModelDefaults, TextTokens
+from shared.families.base import Config, JobDefaults, Mode, ModelDefaults, TextTokens
 from shared.families.controlnets import ControlNetTraits, ControlPlan, MaskUse, ModelSignature
 from shared.families.transformer import (
     CLIP_G,
@@ -87,6 +87,12 @@ class SD3Facts(TransformerFacts):
     def fields_in(self, mode: Mode, *, has_controlnets: bool) -> frozenset[str]:
         """See `FamilyFacts`; pipelines with ControlNets take no ``mu``."""
         return self.fields - {"mu"} if has_controlnets else self.fields
+
+    def job_defaults(self, mode: Mode, *, has_controlnets: bool) -> JobDefaults:
+        """See `FamilyFacts`; pipelines that begin from an image have more steps."""
+        usual = super().job_defaults(mode, has_controlnets=has_controlnets)
+        begins_from_image = mode != "text" and not has_controlnets
+        return usual._replace(num_inference_steps=50) if begins_from_image else usual
 
     def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
         """See `FamilyFacts`."""

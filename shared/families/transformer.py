@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shared.families.base import Config, FamilyFacts
+from shared.families.base import Config, FamilyFacts, JobDefaults, Mode, usual_defaults
 from shared.families.controlnets import ControlNetTraits, ControlPlan, MaskUse, ModelSignature
 from shared.families.lora_modules import Widths
 from shared.families.weight_names import contains_any, contains_each, has_prefix
@@ -54,6 +54,19 @@ class TransformerFacts(FamilyFacts):
     refuses_unread_prompts: bool = True
     full_strength_is_noise: bool = False
     matches_flow: bool = True
+    #: ``strength`` of a job from an image, or an image and a mask, that does not say it.
+    image_strength: float = 0.6
+    mask_strength: float = 0.6
+    #: Of a ControlNet, likewise.
+    conditioning_scale: float = 1.0
+
+    def job_defaults(self, mode: Mode, *, has_controlnets: bool) -> JobDefaults:
+        """See `FamilyFacts`; those of diffusers' pipeline for it."""
+        strength = self.mask_strength if mode == "mask" else self.image_strength
+        if mode == "mask" and has_controlnets and self.mask_reader != "base_model":
+            strength = 1.0  # the pipeline has no such argument
+        usual = usual_defaults(mode, self.defaults)
+        return usual._replace(strength=strength, conditioning_scale=self.conditioning_scale)
 
     def is_family_of(self, config: Config) -> bool:
         """See `FamilyFacts`."""

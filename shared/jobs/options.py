@@ -51,7 +51,9 @@ class ControlNetOptions(StrictMessage):
     """How one ControlNet guides a job."""
 
     name: ShortText
-    conditioning_scale: ConditioningScale = 1.0
+    conditioning_scale: ConditioningScale | None = Field(
+        None, description="default: the family's, see /v1/models; of most 1"
+    )
     guidance_start: Fraction = Field(0.0, description="share of the steps before it takes part")
     guidance_end: Fraction = Field(1.0, description="share of the steps after which it no longer does")
     preprocessor: ShortText = Field(
@@ -110,7 +112,7 @@ class JobOptions(FamilyOptions):
         description="one image for each, in place of seed and num_images",
     )
     strength: Fraction | None = Field(
-        None, description="how much of an image is generated anew; default 0.8, with a mask 1"
+        None, description="how much of an image is generated anew; default: the family's, see /v1/models"
     )
     guess_mode: bool = Field(
         False, description="ControlNets guide the conditional branch alone, the deepest most"

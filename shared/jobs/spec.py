@@ -15,6 +15,7 @@ from shared.jobs.options import (
 )
 from shared.message_base import (
     MAX_STEPS,
+    ConditioningScale,
     GuidanceScale,
     ImageCount,
     Seed,
@@ -30,6 +31,7 @@ from shared.message_base import (
 class ControlNetSpec(ControlNetOptions):
     """A ControlNet of an accepted job; its images are in the image bucket, named by their sha256."""
 
+    conditioning_scale: ConditioningScale = 1.0
     image: Sha256
     control_map: Sha256 | None = Field(None, description="the preprocessor's output, once it is known")
     control_range: ValueRange | None = Field(

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.schemas.job_request import JobRequest
-from shared.catalog.entries import ModelEntry
 from shared.catalog.schedulers import SCHEDULERS, step_limits
 from shared.errors import InvalidRequest
 from shared.families.base import FamilyFacts
@@ -15,10 +14,10 @@ OVERRIDES = ("timesteps", "sigmas")
 
 def check_steps(
     request: JobRequest,
-    model: ModelEntry,
     scheduler: str,
     scheduler_config: Mapping[str, Any] | None,
     *,
+    default: int,
     limit: int,
     facts: FamilyFacts | None = None,
 ) -> int:
@@ -29,7 +28,7 @@ def check_steps(
     """
     _check_accepted(request, scheduler)
     override = next((field for field in OVERRIDES if getattr(request, field) is not None), None)
-    steps = request.num_inference_steps or model.num_inference_steps
+    steps = request.num_inference_steps or default
     if override is not None:
         _check_override(request, override)
         steps = _count(request, is_flow=SCHEDULERS[scheduler].matches_flow)

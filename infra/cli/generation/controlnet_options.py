@@ -38,7 +38,7 @@ OF_CONTROLNETS: Mapping[str, tuple[str, Pair, str]] = {
     "--control-scale": (
         "conditioning_scale",
         Pair(click.FLOAT, "NAME=SCALE"),
-        "The strength of a ControlNet; else 1.",
+        "The strength of a ControlNet; else that of its model's family, of most 1.",
     ),
     "--control-mode": (
         "control_mode",

@@ -34,6 +34,32 @@ def test_the_table_of_modes_is_what_each_family_generates() -> None:
     )
 
 
+def test_the_table_of_defaults_is_what_jobs_have() -> None:
+    assert_documented(
+        "| family | from an image | from an image and a mask | ControlNets, from texts | from an image |"
+        " from an image and a mask |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {codes([facts.name])} | {defaults(facts, 'image')} | {defaults(facts, 'mask')} |"
+            f" {guided(facts, 'text')} | {guided(facts, 'image')} | {guided(facts, 'mask')} |"
+            for facts in families()
+        ),
+    )
+
+
+def defaults(facts: FamilyFacts, mode: Mode) -> str:
+    usual = facts.job_defaults(mode, has_controlnets=False)
+    return f"{usual.guidance_scale:g}, {usual.num_inference_steps}, {usual.strength:g}"
+
+
+def guided(facts: FamilyFacts, mode: Mode) -> str:
+    if mode not in facts.controlnet_modes:
+        return "–"
+    usual = facts.job_defaults(mode, has_controlnets=True)
+    strength = "–" if mode == "text" else f"{usual.strength:g}"
+    return f"{usual.guidance_scale:g}, {usual.num_inference_steps}, {strength}, {usual.conditioning_scale:g}"
+
+
 def assert_documented(*rows: str) -> None:
     """The rows stand in the document, one after the other."""
     expected = "\n".join(rows)

@@ -18,7 +18,6 @@ const DEFAULTS = {
   negative_crops_coords_top_left: [0, 0],
   preprocessor: "none",
   preprocessor_options: {},
-  conditioning_scale: 1,
   guidance_start: 0,
   guidance_end: 1,
   lora_loading: { mode: "bounded" },

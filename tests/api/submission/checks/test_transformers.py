@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from api.app import create_app
 from api.schemas.job_request import JobRequest
 from api.schemas.submission import ReplayRequest, Submission
 from api.services import Services
@@ -42,6 +43,64 @@ def test_a_job_has_the_defaults_of_its_models_family(transformers: Services, mod
     assert spec.scheduler == "flow_match_euler"
     assert spec.num_inference_steps in (28, 50)
     assert spec.true_cfg_scale is None
+    assert spec.strength is None
+
+
+#: Steps, guidance, strength and scale of a ControlNet that diffusers' pipelines have by default.
+DEFAULTS: list[tuple[str, str | None, str, tuple[Any, ...]]] = [
+    ("flux", None, "text", (28, 3.5, None)),
+    ("flux", None, "image", (28, 7.0, 0.6)),
+    ("flux", "flux-5-10", "text", (28, 7.0, None, 1.0)),
+    ("flux", "flux-5-10", "mask", (28, 7.0, 0.6, 1.0)),
+    ("sd3", None, "image", (50, 7.0, 0.6)),
+    ("sd3", "sd3-net", "text", (28, 7.0, None, 1.0)),
+    ("sd3", "sd3-mask", "mask", (28, 7.0, 1.0, 1.0)),
+    ("qwen", None, "mask", (50, 1.0, 0.6)),
+    ("qwen", "qwen-mask", "mask", (50, 1.0, 1.0, 1.0)),
+    ("z", None, "image", (50, 5.0, 0.6)),
+    ("z", None, "mask", (50, 5.0, 1.0)),
+    ("z", "z-net", "text", (50, 5.0, None, 0.75)),
+    ("z", "z-mask", "mask", (50, 5.0, 1.0, 0.75)),
+]
+
+
+@pytest.mark.parametrize(("model", "controlnet", "mode", "expected"), DEFAULTS)
+def test_a_job_has_the_defaults_of_the_pipeline_for_its_mode(
+    transformers: Services, model: str, controlnet: str | None, mode: str, expected: tuple[Any, ...]
+) -> None:
+    begins = {"text": {}, "image": IMAGE, "mask": MASKED}[mode]
+    own_image = {} if controlnet in ("sd3-mask", "qwen-mask") else IMAGE
+    controlnets = [{"name": controlnet, **own_image}] if controlnet else []
+    spec = job(transformers, model=model, controlnets=controlnets, **begins)
+    scales = [one.conditioning_scale for one in spec.controlnets]
+    assert (spec.num_inference_steps, spec.guidance_scale, spec.strength, *scales) == expected
+    # and `/v1/models` lists them
+    models = create_app(transformers).test_client().get("/v1/models").json["models"]
+    listed = next(one for one in models if one["name"] == model)
+    usual = listed["controlnet_defaults" if controlnet else "defaults"][mode]
+    assert usual == {
+        "num_inference_steps": expected[0],
+        "guidance_scale": expected[1],
+        "strength": expected[2],
+        "conditioning_scale": expected[3] if controlnet else None,
+    }
+
+
+def test_what_the_catalog_says_holds_in_every_mode(transformers: Services) -> None:
+    path, source = transformers.settings.catalog, 'source = "sd3"'
+    path.write_text(path.read_text().replace(source, f"{source}\nnum_inference_steps = 4"))
+    services = replace(transformers, catalog=read_catalog(path))
+    for begins in ({}, IMAGE, MASKED):
+        spec = job(services, model="sd3", **begins)
+        assert (spec.num_inference_steps, spec.guidance_scale) == (4, 7.0)
+
+
+def test_a_scale_that_a_job_says_is_its_own(transformers: Services) -> None:
+    controlnets = [{"name": "z-net", "conditioning_scale": 1.0, **IMAGE}]
+    spec = job(transformers, model="z", controlnets=controlnets)
+    assert spec.controlnets[0].conditioning_scale == 1.0
+    alias = {"controlnets": [{"name": "z-net", **IMAGE}], "controlnet_conditioning_scale": 0.3}
+    assert job(transformers, model="z", **alias).controlnets[0].conditioning_scale == 0.3
 
 
 LARGE = base64_of(image_file((1552, 64)))

@@ -18,7 +18,7 @@ from shared.families.z_image import Z_IMAGE
 from shared.jobs.families.asked_job import AskedJob, KnownModel, mode_of
 from shared.jobs.families.checks import check_job
 from shared.jobs.families.options import UNET_FIELDS, FamilyOptions
-from shared.jobs.options import JobOptions
+from shared.jobs.options import ControlNetOptions, JobOptions
 from tests.shared.jobs.families.field_values import VALUES
 
 FAMILIES: list[FamilyFacts] = [SD1, SDXL, FLUX, SD3, QWEN_IMAGE, Z_IMAGE]
@@ -118,7 +118,18 @@ PIPELINES: list[tuple[FamilyFacts, Mode, bool, Any]] = [
     (Z_IMAGE, "image", False, diffusers.ZImageImg2ImgPipeline),
     (Z_IMAGE, "mask", False, diffusers.ZImageInpaintPipeline),
     (Z_IMAGE, "text", True, diffusers.ZImageControlNetPipeline),
+    (Z_IMAGE, "mask", True, diffusers.ZImageControlNetInpaintPipeline),
 ]
+
+
+def test_every_kind_of_job_is_held_against_a_pipeline() -> None:
+    transformers = [facts for facts in FAMILIES if facts.matches_flow]
+    assert {(facts.name, mode, has_controlnets) for facts, mode, has_controlnets, _ in PIPELINES} == {
+        (facts.name, mode, has_controlnets)
+        for facts in transformers
+        for has_controlnets in (False, True)
+        for mode in (facts.controlnet_modes if has_controlnets else facts.modes)
+    }
 
 
 @pytest.mark.parametrize(
@@ -134,14 +145,48 @@ def test_a_familys_fields_are_those_of_its_pipeline(
     assert default is None or default.default == facts.true_cfg_scale
 
 
-@pytest.mark.parametrize("facts", [FLUX, SD3, QWEN_IMAGE, Z_IMAGE], ids=lambda facts: facts.name)
-def test_defaults_are_those_of_the_pipeline(facts: FamilyFacts) -> None:
-    pipeline = next(one for *key, one in PIPELINES if key == [facts, "text", False])
+@pytest.mark.parametrize(
+    ("facts", "mode", "has_controlnets", "pipeline"), PIPELINES, ids=[one[3].__name__ for one in PIPELINES]
+)
+def test_defaults_are_those_of_the_pipeline(
+    facts: FamilyFacts, mode: Mode, has_controlnets: bool, pipeline: Any
+) -> None:
     known = inspect.signature(pipeline.__call__).parameters
-    assert facts.defaults.num_inference_steps == known["num_inference_steps"].default
-    assert facts.defaults.guidance_scale == (known["guidance_scale"].default or 1.0)
+    ours = facts.job_defaults(mode, has_controlnets=has_controlnets)
+    assert ours.num_inference_steps == known["num_inference_steps"].default
+    assert ours.guidance_scale == (known["guidance_scale"].default or 1.0)
     assert facts.text_tokens is not None
     assert facts.text_tokens.default == known["max_sequence_length"].default
+    if mode != "text":  # with ControlNets that see the mask there is no such argument: all is generated
+        assert ours.strength == (known["strength"].default if "strength" in known else 1.0)
+        assert "strength" in known or (has_controlnets and facts.mask_reader != "base_model")
+    if has_controlnets:
+        assert ours.conditioning_scale == known["controlnet_conditioning_scale"].default
+    # fields of a request that have one default for all families
+    for name, same in OF_ALL_PIPELINES.items():
+        assert name not in known or known[name].default == same
+    own = JobOptions.model_fields
+    for name in ("cfg_normalization", "cfg_truncation"):
+        assert name not in known or own[name].default == known[name].default
+
+
+#: Arguments of diffusers' pipelines of transformers, and what a request's field has of each.
+OF_ALL_PIPELINES = {
+    "control_guidance_start": ControlNetOptions.model_fields["guidance_start"].default,
+    "control_guidance_end": ControlNetOptions.model_fields["guidance_end"].default,
+    "clip_skip": JobOptions.model_fields["clip_skip"].default,
+    "mu": JobOptions.model_fields["mu"].default,
+    "sigmas": JobOptions.model_fields["sigmas"].default,
+}
+
+
+@pytest.mark.parametrize("facts", [SD1, SDXL], ids=lambda facts: facts.name)
+def test_unets_have_the_fleets_own_defaults(facts: FamilyFacts) -> None:
+    for mode in facts.modes:
+        strength = 1.0 if mode == "mask" else 0.8
+        for has_controlnets in (False, True):
+            ours = facts.job_defaults(mode, has_controlnets=has_controlnets)
+            assert ours == (30, 7.5, strength, 1.0)
 
 
 @pytest.mark.parametrize("facts", [SD3, QWEN_IMAGE, Z_IMAGE], ids=lambda facts: facts.name)
