@@ -138,6 +138,12 @@ def screenshot() -> Screenshot:
     return look
 
 
+def hold_timers(page: Page) -> None:
+    """Have what is opened next run no timer and no frame: it has to be usable as soon as it is shown."""
+    page.clock.install(time=0)
+    page.clock.pause_at(1)
+
+
 def drop_file(target: Locator, name: str, data: bytes, mimetype: str = "image/png") -> None:
     """Drop a file onto an element, as somebody drags it there from a folder."""
     make = """([name, text, type]) => {

@@ -11,7 +11,7 @@ from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY
 from tests.api.gunicorn_server import environment, serving
 from tests.api.services import announce_workers
 from tests.api.tenants import add_tenant
-from tests.browser import Screenshot
+from tests.browser import Screenshot, hold_timers
 from tests.console.logins import log_in, make_key
 from tests.console.prefix_proxy import prefix_proxy
 
@@ -144,16 +144,19 @@ def test_a_theme_is_kept(page: Page, api_only: str, services: Services) -> None:
 
 
 def test_shortcuts_go_to_views_and_are_listed(page: Page, api_only: str, services: Services) -> None:
+    hold_timers(page)  # no key comes too early
     page.goto(api_only)
     expect(page.get_by_role("heading", level=1, name="Generate")).to_be_visible()
     page.keyboard.press("g")
     page.keyboard.press("q")
-    expect(page.get_by_role("heading", level=1, name="Queue")).to_be_visible()
+    heading = page.get_by_role("heading", level=1, name="Queue")
+    expect(heading).to_be_focused()
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
     expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
+    expect(heading).to_be_focused()
 
 
 @pytest.mark.parametrize("hash", ["", "#/nothing", "#/job/%zz"])
@@ -167,6 +170,7 @@ def test_an_address_that_means_nothing_shows_a_view(
 
 def test_narrow_screens_have_a_menu(page: Page, api_only: str, services: Services) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
+    hold_timers(page)  # no click comes too early
     page.goto(api_only)
     link = page.get_by_role("link", name="Gallery", exact=True)
     expect(link).to_be_hidden()

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 
 import { Confirmation } from "./components/dialog.js";
 import { Shortcuts, showShortcuts } from "./components/shortcuts.js";
@@ -45,7 +45,7 @@ export function App() {
       endNotice();
     };
   }, [key]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     // A file that is dropped beside a target would replace the page.
     const ignore = (event) => event.preventDefault();
     for (const kind of ["dragover", "drop"]) addEventListener(kind, ignore);
@@ -67,7 +67,7 @@ export function App() {
 
 function Sidebar({ current }) {
   const [isOpen, setOpen] = useState(false);
-  useEffect(() => setOpen(false), [current]);
+  useLayoutEffect(() => setOpen(false), [current]); // later it would close a menu that was opened meanwhile
   const shown = Object.entries(VIEWS).filter(([, { label, scope }]) => label && may(scope));
   return html`<header class="sidebar ${isOpen ? "sidebar-open" : ""}">
     <div class="brand">

@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 
 import { html } from "../html.js";
 
@@ -11,10 +11,10 @@ export function Dialog({ title, onClose, children, footer, wide = false }) {
   const box = useRef(null);
   const titleId = useId();
 
-  useEffect(() => {
-    const before = document.activeElement;
-    box.current.showModal();
-    return () => before?.isConnected && before.focus();
+  useLayoutEffect(() => {
+    const dialog = box.current;
+    dialog.showModal();
+    return () => dialog.close(); // which gives the focus back
   }, []);
 
   const onCancel = (event) => {

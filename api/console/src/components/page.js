@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 
 import { html } from "../html.js";
 
@@ -7,7 +7,8 @@ let isFirst = true;
 /** A view: its one <h1>, which gets the focus when the view appears, buttons beside it, and the content. */
 export function Page({ title, actions, children, className = "" }) {
   const heading = useRef(null);
-  useEffect(() => {
+  // Before the page is painted: later it would take the focus from what the user has gone to.
+  useLayoutEffect(() => {
     if (!isFirst) heading.current.focus(); // of the first one the browser's own focus is right
     isFirst = false;
   }, []);

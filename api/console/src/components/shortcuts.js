@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 
 import { Dialog } from "./dialog.js";
 import { html } from "../html.js";
@@ -22,7 +22,8 @@ export function showShortcuts() {
 
 /** Listens for shortcuts, and shows their list. */
 export function Shortcuts() {
-  useEffect(() => {
+  // Before the page is painted: whoever sees it may press keys at once.
+  useLayoutEffect(() => {
     let isGoing = false;
     const onKey = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;

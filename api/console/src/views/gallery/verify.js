@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { request } from "../../api.js";
 import { FileDrop } from "../../components/file_drop.js";
@@ -21,7 +21,7 @@ export function Verify({ chosen }) {
     setFound(await readReceipt(blob).catch((error) => ({ error: error.message })));
   };
   useEffect(() => () => image && URL.revokeObjectURL(image.url), [image]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const [, id, n] = /^([0-9a-f]{16})-([0-9]+)$/.exec(chosen ?? "") ?? [];
     if (!id) return;
     heading.current.focus(); // the tile whose link was followed may be far down

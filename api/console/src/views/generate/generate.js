@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { request } from "../../api.js";
 import { LoadError } from "../../components/empty.js";
@@ -94,7 +94,7 @@ function isBesideAField(error, state) {
 function useSubmitShortcut(submit) {
   const latest = useRef(submit);
   latest.current = submit;
-  useEffect(() => {
+  useLayoutEffect(() => {
     const onKey = (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !document.querySelector("dialog[open]")) {
         event.preventDefault();
