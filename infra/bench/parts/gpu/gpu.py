@@ -1,6 +1,6 @@
 """Part ``gpu``: the fleet and diffusers on one NVIDIA GPU, SDXL at full size with random weights.
 
-Experiments E0 to E11 stand for themselves, can be named (``--only E0,E4``) and are written after each.
+Experiments E0 to E12 stand for themselves, can be named (``--only E0,E4``) and are written after each.
 Where there is no GPU the same code runs on a toy on the CPU: it shows that it works, its times mean nothing.
 """
 
@@ -17,8 +17,8 @@ from infra.bench.parts.gpu.context import Context
 from infra.bench.parts.gpu.fleet.packages import find_missing
 from infra.bench.parts.gpu.runner import choose, run_all
 
-#: SDXL with two ControlNets, and what a fleet puts beside them.
-FOLDER_GB = 20.0
+#: SDXL with two ControlNets, half of a Flux with one, and what a fleet puts beside them.
+FOLDER_GB = 36.0
 
 
 def measure(quick: bool) -> Measured:

@@ -54,6 +54,7 @@ ALL = (
     Experiment("E8", "kill -9 of the process that writes residuals", "kills", 120, None),
     Experiment("E10", "drills: out of memory, device assert", "drills", 120, None),
     Experiment("E11", "production mix, against Celery workers with diffusers", "trace", 240, None),
+    Experiment("E12", "half of a Flux, with a ControlNet and without", "transformer", 300, None),
 )
 NAMES = tuple(experiment.name for experiment in ALL)
 

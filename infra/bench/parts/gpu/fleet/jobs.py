@@ -16,6 +16,7 @@ from infra.bench.parts.gpu.fleet.files import catalog, lora_file, model_name
 from infra.bench.parts.gpu.fleet.packages import find_missing
 from infra.bench.parts.gpu.fleet.running import running_fleet
 from infra.bench.parts.gpu.peer import PROMPT, control_image
+from infra.bench.workloads.addon_jobs import FIRST_STAGES
 
 #: Everything that is loaded at the start, and the engines' first passes.
 READY_S = 150.0
@@ -76,7 +77,8 @@ def fleet_of(
     if variant not in running:
         stop_fleets(context)
         home = context.folder / f"fleet-{variant}-{time.time_ns()}"
-        settings = {**default_settings(context), **changes}
+        settings = {"catalog": changes.pop("catalog", None) or catalog(context)}
+        settings |= {**default_settings(context), **changes}
         ready_s = min(READY_S, max(10.0, context.left_s()))
         manager = running_fleet(
             home,
@@ -102,11 +104,14 @@ def stop_fleets(context: Context) -> None:
 
 
 def default_settings(context: Context) -> dict[str, Any]:
-    """One UNet worker and one ControlNet worker on the same device, which computes every ControlNet."""
+    """One UNet worker and one ControlNet worker on the same device, which computes every ControlNet.
+
+    All but the catalog.
+    """
     memory = {"model_memory_bytes": 40 * GIB, "shared_memory_bytes": 2 * GIB} if context.is_gpu else {}
     remote = {"local_controlnets": "unserved"}
     roles = {"unet_workers": 1, "controlnet_workers": 1}
-    return {"catalog": catalog(context), "device": context.device.type, **roles, **memory, **remote}
+    return {"device": context.device.type, **roles, **memory, **remote}
 
 
 def finished(fleet: Fleet, job: dict[str, Any]) -> FinishedJob:
@@ -115,7 +120,7 @@ def finished(fleet: Fleet, job: dict[str, Any]) -> FinishedJob:
     start = min(span["start_s"] for span in spans)
     return FinishedJob(
         job_s=max(span["end_s"] for span in spans) - start,
-        loop_s=_vae_start(job) - min(span["start_s"] for span in spans if span["name"] == "encoder"),
+        loop_s=vae_start_s(job) - step_starts_s(job)[0],
         job=job,
         pixels=fleet.pixels(job),
     )
@@ -128,11 +133,16 @@ def absolute_s(job: dict[str, Any], seconds: float) -> float:
 
 def loop_window_s(job: dict[str, Any]) -> tuple[float, float]:
     """The denoising loop of a job, in seconds since the epoch."""
-    start = min(span["start_s"] for span in job["timeline"] if span["name"] == "encoder")
-    return absolute_s(job, start), absolute_s(job, _vae_start(job))
+    return absolute_s(job, step_starts_s(job)[0]), absolute_s(job, vae_start_s(job))
 
 
-def _vae_start(job: dict[str, Any]) -> float:
+def step_starts_s(job: dict[str, Any]) -> list[float]:
+    """When each step began, in seconds of the job's timeline."""
+    return sorted(float(span["start_s"]) for span in job["timeline"] if span["name"] in FIRST_STAGES)
+
+
+def vae_start_s(job: dict[str, Any]) -> float:
+    """When the image was decoded, in seconds of the job's timeline."""
     starts = [float(span["start_s"]) for span in job["timeline"] if span["name"] == "vae"]
     if not starts:
         raise CheckFailed(f"job {job['id']}: no span of the VAE in {[s['name'] for s in job['timeline']]}")

@@ -55,6 +55,17 @@ def test_a_fleet_of_toys_generates_the_images_of_diffusers(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_fleet_generates_the_images_of_a_flux_that_diffusers_does(tmp_path: Path) -> None:
+    measured = measure(tmp_path, "E12")
+    assert measured.failures == ()
+    assert measured.notes == ()
+    assert 0 < measured.figures["flux_share_of_dev"] < 1e-3
+    for config in ("0c", "1c"):
+        for who in ("diffusers", "fleet"):
+            assert measured.figures[f"flux_{who}_step_ms_{config}"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_machine_without_optional_packages_says_what_it_leaves_out() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
