@@ -184,6 +184,7 @@ def _traits(traits: ControlNetTraits | None) -> dict[str, Any]:
     return {
         "layout": None if traits is None else traits.layout,
         "control_modes": None if traits is None else traits.control_types,
+        "control_mode_names": None if traits is None else list(traits.control_type_names),
         "max_side_px": None if traits is None else traits.max_side_px,
     }
 

@@ -127,6 +127,10 @@ class ControlNetCatalogResponse(BaseModel):
         description="of a union of ControlNets: `control_mode` is below it; 0: it is none, and takes no"
         " `control_mode`; null: not known until it is loaded"
     )
+    control_mode_names: list[str] | None = Field(
+        description="what its authors call them, from 0 on: of the last ones, or of all, it may not be known;"
+        " null: not known until it is loaded"
+    )
     max_side_px: int | None = Field(
         description="the most that it has positions for; null: no limit, or not known until it is loaded"
     )

@@ -26,6 +26,8 @@ class ControlNetTraits(NamedTuple):
     signature: ModelSignature
     global_pooling: bool = False  # gives one value for each channel, and only to the conditional rows
     control_types: int = 0  # of a union of ControlNets; 0: an ordinary ControlNet
+    #: What its authors call them, by their numbers: of the last ones, or of all, it may not be known.
+    control_type_names: tuple[str, ...] = ()
     #: What it gives its base models (`ControlPlan.wanted`): diffusers sums what several give.
     residuals: tuple[int, ...] = ()
     #: How the residuals spread over the base model's blocks, for people; only those of one are summed right.

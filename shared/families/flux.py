@@ -23,6 +23,10 @@ _DOUBLE, _SINGLE = 19, 38
 #: Latents of a side, unless a job says another size: of no config.
 _SIDE = 128
 
+#: The kinds of control of the unions of InstantX and Shakker Labs, which have places for so many.
+_UNION_PLACES = 10
+_UNION_TYPES = ("canny", "tile", "depth", "blur", "pose", "gray", "low quality")
+
 
 @dataclass(frozen=True, kw_only=True)
 class FluxFacts(TransformerFacts):
@@ -69,6 +73,10 @@ class FluxFacts(TransformerFacts):
     def control_types(self, config: Config) -> int:
         """See `TransformerFacts`."""
         return count_in(config, "num_mode", 0)
+
+    def control_type_names(self, config: Config) -> tuple[str, ...]:
+        """See `TransformerFacts`: of a config like those of the published unions."""
+        return _UNION_TYPES if self.control_types(config) == _UNION_PLACES else ()
 
     def fields_in(self, mode: Mode, *, has_controlnets: bool) -> frozenset[str]:
         """See `FamilyFacts`; ControlNets that begin from an image have no second forward."""

@@ -124,6 +124,10 @@ class TransformerFacts(FamilyFacts):
         """Of a union of ControlNets; 0: an ordinary one."""
         return 0
 
+    def control_type_names(self, config: Config) -> tuple[str, ...]:
+        """What the authors of a union call its `control_types`, as far as it is known."""
+        return ()
+
     def mask_use(self, config: Config) -> MaskUse:
         """What the ControlNet of this config does with a mask, where ControlNets see masks."""
         return "none"
@@ -133,6 +137,7 @@ class TransformerFacts(FamilyFacts):
         return ControlNetTraits(
             self.signature(config),
             control_types=self.control_types(config),
+            control_type_names=self.control_type_names(config),
             residuals=self.control_plan(config, None).wanted,
             layout=self.control_layout(config),
             mask=self.mask_use(config),

@@ -29,6 +29,12 @@ _SDXL_SUBSTRINGS = ("add_embedding.", "label_emb.")
 _TRANSFORMERS = (
     "double_blocks.0.img_attn.", "joint_blocks.", ".img_mod.", "context_refiner.", ".norm1_context.",
 )  # fmt: skip
+#: The kinds of control of the published unions (xinsir's), of which all but ProMax have the first six.
+_UNION_TYPES = (
+    "openpose", "depth", "hed/pidi/scribble/ted", "canny/lineart/anime_lineart/mlsd", "normal", "segment",
+    "tile", "repaint",
+)  # fmt: skip
+_UNION_COUNTS = (6, 8)
 _REFINER = "it has one text encoder of SDXL's two: refiners are not served"
 
 
@@ -81,10 +87,12 @@ class UNetFacts(FamilyFacts):
     def controlnet_traits(self, config: Config) -> ControlNetTraits:
         """See `FamilyFacts`."""
         is_union = config.get("_class_name") == "ControlNetUnionModel"
+        kinds = config.get("num_control_type", 6) if is_union else 0
         return ControlNetTraits(
             self.signature(config),
             global_pooling=bool(config.get("global_pool_conditions")),
-            control_types=config.get("num_control_type", 6) if is_union else 0,
+            control_types=kinds,
+            control_type_names=_UNION_TYPES[:kinds] if type(kinds) is int and kinds in _UNION_COUNTS else (),
             residuals=self.control_plan(config, None).wanted,
         )
 

@@ -61,6 +61,7 @@ def test_a_controlnet_is_listed_with_its_models_and_workers(client: FlaskClient,
             "models": ["emoji-sd"],
             "layout": "",
             "control_modes": 0,
+            "control_mode_names": [],
             "max_side_px": None,
             "modes": ["text", "image", "mask"],
             "workers": ["net-1"],
@@ -73,6 +74,7 @@ def test_a_controlnet_is_listed_with_its_models_and_workers(client: FlaskClient,
             "models": ["emoji-sd"],
             "layout": "",
             "control_modes": 0,
+            "control_mode_names": [],
             "max_side_px": None,
             "modes": ["text", "image", "mask"],
             "workers": [],
@@ -133,6 +135,8 @@ def test_what_jobs_with_controlnets_are_refused_by_is_listed(services: Services,
     assert controlnets["flux-6-0"]["layout"] == "6/0 residuals"
     assert controlnets["flux-6-0"]["control_modes"] == 0
     assert controlnets["flux-union"]["control_modes"] == 10
+    names = ["canny", "tile", "depth", "blur", "pose", "gray", "low quality"]
+    assert controlnets["flux-union"]["control_mode_names"] == names
     assert {name: controlnets[name]["max_side_px"] for name in ("flux-union", "sd3-net", "sd3-small")} == {
         "flux-union": None, "sd3-net": 96 * 16, "sd3-small": 48 * 16,
     }  # fmt: skip
@@ -147,7 +151,7 @@ def test_of_a_controlnet_on_the_hub_nothing_is_known(services: Services) -> None
     catalog = Catalog(default_model="m", models={"m": model}, controlnets={"c": controlnet})
     client = create_app(replace(services, catalog=catalog)).test_client()
     (one,) = client.get("/v1/controlnets").json["controlnets"]
-    assert (one["layout"], one["control_modes"]) == (None, None)
+    assert (one["layout"], one["control_modes"], one["control_mode_names"]) == (None, None, None)
     (found,) = client.get("/v1/models").json["models"]
     assert (found["controlnet_fields"], found["max_controlnets"], found["sums_controlnets"]) == (
         None,

@@ -44,3 +44,19 @@ def test_a_union_has_the_plan_of_an_ordinary_controlnet() -> None:
     union = make_union(make_unet("sdxl"))
     skips = len(union.controlnet_down_blocks)
     assert SD1.control_plan(union.config, None).wanted[0] == skips
+
+
+@pytest.mark.parametrize(
+    ("count", "first", "names"), [(6, "openpose", 6), (8, "openpose", 8), (3, None, 0), (6.0, None, 0)]
+)
+def test_kinds_of_control_are_named_of_unions_like_the_published_ones(
+    count: object, first: str | None, names: int
+) -> None:
+    traits = SDXL.controlnet_traits({"_class_name": "ControlNetUnionModel", "num_control_type": count})
+    assert traits.control_types == count
+    assert len(traits.control_type_names) == names
+    assert next(iter(traits.control_type_names), None) == first
+
+
+def test_a_controlnet_that_is_no_union_has_no_kinds_of_control() -> None:
+    assert SDXL.controlnet_traits({"num_control_type": 8}).control_type_names == ()
