@@ -39,6 +39,7 @@ _UNIT_PARAMS = {
     "conditioning_scale": "weight",
     "preprocessor": "module",
     "preprocessor_options": "threshold_a",
+    "control_mode": "union_control_type",
 }
 _PATHS = ("/sdapi/", "/controlnet/", "/internal/ping")
 _UNIT = re.compile(r"controlnets\.(\d+)(?:\.(\w+))?")

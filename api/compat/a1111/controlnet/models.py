@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from api.compat.a1111.controlnet.modules import label_of
+from api.compat.a1111.generation.union_types import find_type
+from api.compat.a1111.models import without_hash
+from api.services import Services
 from shared.catalog.entries import Catalog
 from shared.catalog.preprocessors import NONE, PREPROCESSORS
 
@@ -51,18 +54,26 @@ def model_names(catalog: Catalog) -> list[str]:
     ]
 
 
-def control_types(catalog: Catalog) -> dict[str, Any]:
+def control_types(services: Services) -> dict[str, Any]:
     """Preprocessors, by their labels, and ControlNets of each type, with what is chosen first."""
-    models = model_names(catalog)
+    models = model_names(services.catalog)
     every = {"All": _described(list(PREPROCESSORS), models, default=NONE)}
     return every | {
         name: _described(
             [NONE, *kind.preprocessors],
-            [model for model in models if any(word in model.lower() for word in kind.words)],
+            [model for model in models if _is_of(model, name, services)],
             default=next(iter(kind.preprocessors), NONE),
         )
         for name, kind in CONTROL_TYPES.items()
     }
+
+
+def _is_of(model: str, control_type: str, services: Services) -> bool:
+    """Whether the name of a ControlNet says that it is of a type, or it is a union that has this kind."""
+    if any(word in model.lower() for word in CONTROL_TYPES[control_type].words):
+        return True
+    traits = services.families.controlnet(without_hash(model))
+    return traits is not None and find_type(control_type, traits) is not None
 
 
 def _described(preprocessors: list[str], models: list[str], *, default: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def add_controlnet_routes(api: Blueprint, services: Services) -> None:
 
     @api.get("/controlnet/control_types")
     def controlnet_types() -> Response:
-        return jsonify({"control_types": control_types(catalog)})
+        return jsonify({"control_types": control_types(services)})
 
     @api.get("/controlnet/settings")
     def controlnet_settings() -> Response:

@@ -1,4 +1,4 @@
-"""Units of sd-webui-controlnet: ``alwayson_scripts.ControlNet.args``, and the ControlNets of a job.
+"""Units of sd-webui-controlnet: ``alwayson_scripts.ControlNet.args``, as clients send them.
 
 Source: Mikubill/sd-webui-controlnet, ``internal_controlnet/args.py`` (``ControlNetUnit``) and
 ``scripts/enums.py``; its wiki page "API" has the older names.
@@ -9,12 +9,10 @@ from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from api.compat.a1111.generation.images.init_image import InitImage, base64_png
-from api.compat.a1111.generation.images.resizing import ResizeMode, Size, resize, resize_control_map
+from api.compat.a1111.generation.images.resizing import ResizeMode
 from api.compat.a1111.generation.preprocessors import UNSET, find_preprocessor, read_thresholds
 from api.compat.a1111.models import without_hash
 from api.schemas.request_fields import field_error
-from api.submission.images.decode import decode_rgba
 from shared.catalog.preprocessors import NONE
 from shared.errors import InvalidRequest
 from shared.jobs.options import MAX_CONTROLNETS
@@ -45,6 +43,11 @@ _ALIASES = {"input_image": "image", "guidance": "guidance_end", "lowvram": "low_
 _REFUSED = ("mask", "advanced_weighting", "effective_region_mask", "ipadapter_input")
 #: What resolutions clients send without meaning one.
 _ANY_RESOLUTION = (UNSET, 0, 64, 512)
+
+
+def _as_text(value: Any) -> Any:
+    """A number may be sent in place of a name."""
+    return str(value) if type(value) is int else value
 
 
 def _number_of(names: Mapping[str, int], *, others: int | None = None) -> BeforeValidator:
@@ -86,6 +89,7 @@ class Unit(BaseModel):
     pixel_perfect: bool = False
     control_mode: Annotated[int, _number_of(_CONTROL_MODES)] = _BALANCED
     guessmode: bool = False  # before there were control modes
+    union_control_type: Annotated[str, BeforeValidator(_as_text)] = ""  # a name, or the number of it
     inpaint_crop_input_image: bool = True
 
     @model_validator(mode="before")
@@ -134,14 +138,6 @@ class ReadUnits(NamedTuple):
             detail = "all units must have the same control_mode"
             raise InvalidRequest(detail, field=f"{PLACE}.{self.units[0][0]}.control_mode")
 
-    def job_fields(self, size: Size | None, init: InitImage | None, *, max_px: int) -> dict[str, Any]:
-        """Fields of a job of this size; ``None``: of the model's own, which is not known here.
-
-        There must be units. Raises `InvalidImage` for an image.
-        """
-        controlnets = [_controlnet(place, unit, size, init, max_px) for place, unit in self.units]
-        return {"controlnets": controlnets, "guess_mode": self.units[0][1].picks_control}
-
     @property
     def warnings(self) -> list[str]:
         """What is ignored of them."""
@@ -187,54 +183,3 @@ def _read_unit(place: int, unit: Any) -> Unit:
     except ValidationError as error:
         found = [field_error(one["type"], one["msg"], PLACE, place, *one["loc"]) for one in error.errors()]
         raise ValidationError.from_exception_data("Unit", found) from None
-
-
-def _controlnet(
-    place: int, unit: Unit, size: Size | None, init: InitImage | None, max_px: int
-) -> dict[str, Any]:
-    preprocessor = find_preprocessor(unit.module)
-    return {
-        "name": without_hash(unit.model),
-        "image": _image(unit, f"{PLACE}.{place}.image", size, init, max_px),
-        "conditioning_scale": unit.weight,
-        "guidance_start": unit.guidance_start,
-        "guidance_end": unit.guidance_end,
-        "preprocessor": preprocessor,
-        "preprocessor_options": read_thresholds(preprocessor, unit.threshold_a, unit.threshold_b).options,
-    }
-
-
-def _image(unit: Unit, field: str, size: Size | None, init: InitImage | None, max_px: int) -> str:
-    """The control image in the size of the job; without one it is the image that the job starts from."""
-    text = _text_of(unit.image, field)
-    if not text:
-        if init is None:
-            raise InvalidRequest("the unit has no image", field=field)
-        return base64_png(init.image)
-    masked = init.masked if init and unit.inpaint_crop_input_image else None
-    is_cropped = masked is not None and masked.region is not None
-    mode = unit.resize_mode
-    if not is_cropped and (size is None or mode is ResizeMode.JUST_RESIZE):
-        return text  # workers resize it so
-    image = decode_rgba(text, max_px=max_px, field=field).convert("RGB")
-    if masked is not None:
-        image = masked.crop(image, mode)
-    assert size is not None, "a job that starts from an image has a size"
-    if not is_cropped and image.width * size[1] == image.height * size[0]:
-        return text
-    is_map = find_preprocessor(unit.module) == NONE
-    return base64_png((resize_control_map if is_map else resize)(image, size, mode))
-
-
-def _text_of(image: Any, field: str) -> str:
-    """An image's text; it may be sent with a mask, in an object or in a list."""
-    mask = None
-    if isinstance(image, list):
-        image, mask = (*image, None, None)[:2]
-    if isinstance(image, dict):
-        image, mask = image.get("image"), image.get("mask")
-    if mask:
-        raise InvalidRequest("the mask of a unit is not supported", field=field)
-    if image is not None and not isinstance(image, str):
-        raise InvalidRequest("an image is text in base64", field=field)
-    return image or ""

@@ -51,6 +51,17 @@ def guidance_fields(
     return {"guidance_scale": fields.distilled_cfg_scale, **(guided if takes_scale and scale > 1 else {})}
 
 
+def strength_field(
+    fields: Img2ImgFields, facts: FamilyFacts | None, *, has_controlnets: bool
+) -> dict[str, Any]:
+    """``denoising_strength``; its default is left out where ControlNets inpaint: these begin from noise."""
+    is_said = "denoising_strength" in fields.model_fields_set
+    begins_from_noise = facts is not None and facts.mask_reader != "base_model"
+    if has_controlnets and fields.mask and begins_from_noise and not is_said:
+        return {}
+    return {"strength": fields.denoising_strength}
+
+
 def cfg_scale_of(spec: JobSpec, facts: FamilyFacts | None) -> float:
     """The ``cfg_scale`` of a job, from which `guidance_fields` makes its scale; ``facts`` may be unknown."""
     if spec.true_cfg_scale is not None:

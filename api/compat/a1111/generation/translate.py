@@ -7,12 +7,18 @@ from typing import Any
 
 from api.compat.a1111.errors import note_units
 from api.compat.a1111.generation.controlnet_units import read_units
-from api.compat.a1111.generation.family_fields import guidance_fields, guidance_warnings, prompt_fields
+from api.compat.a1111.generation.family_fields import (
+    guidance_fields,
+    guidance_warnings,
+    prompt_fields,
+    strength_field,
+)
 from api.compat.a1111.generation.fields import Img2ImgFields, Txt2ImgFields, known_fields
 from api.compat.a1111.generation.images.init_image import InitImage, SizeLimits, read_init_image
 from api.compat.a1111.generation.images.resizing import Size
 from api.compat.a1111.generation.settings import read_settings
 from api.compat.a1111.generation.sizes import size_of
+from api.compat.a1111.generation.unit_controlnets import JobImages, unit_fields
 from api.compat.a1111.generation.unsupported import check_fields, check_settings
 from api.compat.a1111.samplers import find_scheduler, is_chosen
 from api.schemas.submission import Submission
@@ -63,17 +69,18 @@ def _translate(
     units = read_units(fields.alwayson_scripts)
     job, more = _job_fields(fields, sticky, services, has_controlnets=bool(units.units))
     note_units([place for place, _ in units.units])
-    max_px = services.settings.max_control_px
     init: InitImage | None = None
     if isinstance(fields, Img2ImgFields):
         img2img = fields
         limits = SizeLimits.of(job["model"], services)
         read = partial(read_init_image, img2img, limits)
         init = work_on_images(read, services)
-        job |= {**init.job_fields, "strength": img2img.denoising_strength}
+        facts = services.families.facts(job["model"])
+        job |= init.job_fields | strength_field(img2img, facts, has_controlnets=bool(units.units))
     if units.units:
         size = _size(fields, job["model"], services) if init is None else init.image.size
-        job |= work_on_images(lambda: units.job_fields(size, init, max_px=max_px), services)
+        images = JobImages(size, init, services.settings.max_control_px)
+        job |= work_on_images(lambda: unit_fields(units, services, images), services)
     submission = Submission.model_validate(job)
     return GenerationCall(submission, body, fields, [*warnings, *more, *units.warnings])
 
