@@ -11,12 +11,14 @@ from infra.cli.options import INPUT_FILE
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Pairs = Sequence[tuple[str, Any]]
+#: In place of a default: there must be a value.
+REQUIRED = object()
 
 
 class Pair(click.ParamType[tuple[str, Any]]):
     """``NAME=VALUE``; without ``=VALUE`` the value is ``default``, where there is one."""
 
-    def __init__(self, value_type: click.ParamType[Any], name: str, default: Any = None) -> None:
+    def __init__(self, value_type: click.ParamType[Any], name: str, default: Any = REQUIRED) -> None:
         self.name = name
         self._value_type = value_type
         self._default = default
@@ -26,13 +28,14 @@ class Pair(click.ParamType[tuple[str, Any]]):
     ) -> tuple[str, Any]:
         """The pair; fails with a usage error."""
         name, equals, text = str(value).partition("=")
-        if not name or (not equals and self._default is None):
+        if not name or (not equals and self._default is REQUIRED):
             self.fail(f"{value!r} is not {self.name}", param, ctx)
         return name, self._value_type.convert(text, param, ctx) if equals else self._default
 
 
 LORA = Pair(click.FLOAT, "NAME[=SCALE]", 1.0)
-CONTROL = Pair(INPUT_FILE, "NAME=FILE")
+#: Without a file, ``None``: of a ControlNet that inpaints, which is shown the job's image.
+CONTROL = Pair(INPUT_FILE, "NAME[=FILE]", None)
 #: Of a ControlNet that ``--control`` names: the field of the job, by option, and what it is.
 OF_CONTROLNETS: Mapping[str, tuple[str, Pair, str]] = {
     "--control-scale": (
@@ -57,7 +60,7 @@ def controlnet_options(function: Function) -> Function:
     """``--lora``, ``--control``, and the options of `OF_CONTROLNETS`."""
     for flag, (field, pair, text) in reversed(list(OF_CONTROLNETS.items())):
         function = click.option(flag, field, type=pair, multiple=True, metavar=pair.name, help=text)(function)
-    text = "A ControlNet and its image. Repeatable."
+    text = "A ControlNet and its image; without one, a ControlNet that inpaints --image. Repeatable."
     function = click.option(
         "--control", "controls", type=CONTROL, multiple=True, metavar=CONTROL.name, help=text
     )(function)
@@ -66,7 +69,7 @@ def controlnet_options(function: Function) -> Function:
 
 
 def read_controlnets(
-    controls: Sequence[tuple[str, Path]], given: Mapping[str, Pairs]
+    controls: Sequence[tuple[str, Path | None]], given: Mapping[str, Pairs]
 ) -> list[dict[str, Any]]:
     """The ControlNets of a request; ``given``: what is said of them, by field. Raises `click.UsageError`."""
     named = {name for name, _ in controls}
@@ -77,7 +80,7 @@ def read_controlnets(
     return [
         {
             "name": name,
-            "image": encode_image(path),
+            **({} if path is None else {"image": encode_image(path)}),
             **{field: value[name] for field, value in values.items() if name in value},
         }
         for name, path in controls

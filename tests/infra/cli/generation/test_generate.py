@@ -117,6 +117,12 @@ def test_loras_and_controlnets_are_pairs(tmp_path: Path) -> None:
     ]
 
 
+def test_a_controlnet_without_a_file_has_no_image_of_its_own(tmp_path: Path) -> None:
+    with scripted_api(job_answers()) as api:
+        request = generate(api, "a cat", "--control", "inpaint", "-o", str(tmp_path / "cat.png"))
+    assert request["controlnets"] == [{"name": "inpaint"}]
+
+
 def test_the_paths_are_printed_and_the_progress_is_not_among_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,7 +180,8 @@ def test_a_job_that_fails_exits_with_1_and_says_why(capsys: pytest.CaptureFixtur
     [
         (["--lora", "=1"], "NAME[=SCALE]"),
         (["--lora", "twemoji=strong"], "'strong' is not a valid float"),
-        (["--control", "edge"], "NAME=FILE"),
+        (["--control", "=cat.png"], "NAME[=FILE]"),
+        (["--control-scale", "edge"], "NAME=SCALE"),
         (["--control", "edge=gone.png"], "'gone.png' does not exist"),
         (["--control-scale", "edge=1"], "no --control names edge"),
         (["--control-mode", "edge=2"], "no --control names edge"),
