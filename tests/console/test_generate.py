@@ -17,6 +17,7 @@ from shared.jobs.attempt import Attempt
 from shared.jobs.record import StoredImage
 from tests.api.services import OCTETS, announce_workers, base64_of, edge, image_file, lora, succeed
 from tests.browser import Screenshot, drop_file
+from tests.console.generate_form import submit
 from tests.console.jobs import add_job
 
 
@@ -29,16 +30,6 @@ def view(page: Page, api_only: str, services: Services) -> Page:
     page.goto(f"{api_only}/#/generate")
     expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
     return page
-
-
-def submit(page: Page, prompt: str = "a red apple") -> tuple[Locator, dict[str, Any]]:
-    """Submit the form; returns the card of the job, and what was sent."""
-    page.get_by_label("Prompt", exact=True).fill(prompt)
-    with page.expect_request(lambda sent: sent.method == "POST" and sent.url.endswith("/v1/jobs")) as sent:
-        page.get_by_role("button", name="Generate", exact=True).click()
-    card = page.locator("[data-job]").first
-    expect(card).to_contain_text(prompt)
-    return card, sent.value.post_data_json
 
 
 def claim(services: Services, card: Locator) -> Attempt:

@@ -4,17 +4,22 @@ import { Slider } from "../../components/slider.js";
 import { notify } from "../../components/toast.js";
 import { html } from "../../html.js";
 import { ControlMap } from "./control_map.js";
-import { addControlNet, form, setControlNet } from "./form_state.js";
+import { addControlNet, form, inpaints, setControlNet } from "./form_state.js";
 import { ImageInput } from "./image_input.js";
 import { readImage } from "./read_image.js";
 
-/** The ControlNets of the job, each with its control image; an image that is dropped adds one. */
-export function ControlNetsSection({ names, preprocessors, size, errors }) {
+/**
+ * The ControlNets of the job, each with its control image; an image that is dropped adds one, a button one that inpaints
+ * and has none. `names`: those that fit the model.
+ */
+export function ControlNetsSection({ names, catalog, size, errors }) {
   const chosen = form.value.controlnets;
+  const inpainting = names.filter((name) => inpaints(name, catalog.controlnets));
+  const shown = names.filter((name) => !inpainting.includes(name));
   const add = async (files) => {
     for (const file of files) {
       try {
-        addControlNet(await readImage(file), names[0]);
+        addControlNet(await readImage(file), shown[0]);
       } catch {
         notify(`${file.name} could not be read.`, "bad");
       }
@@ -23,37 +28,48 @@ export function ControlNetsSection({ names, preprocessors, size, errors }) {
   return html`<fieldset class="section">
     <legend>ControlNets</legend>
     ${chosen.map(
-      (one, n) => html`<${ControlNet} key=${one.key} controlnet=${one} n=${n} names=${names} preprocessors=${preprocessors} size=${size} errors=${errors} />`,
+      (one, n) => html`<${ControlNet} key=${one.key} controlnet=${one} n=${n} names=${names} catalog=${catalog} size=${size} errors=${errors} />`,
     )}
     ${errors.controlnets && html`<p class="field-error">${errors.controlnets}</p>`}
-    ${names.length
-      ? html`<${FileDrop} label="Add a control image" multiple hint="drop an image here, or press to pick one" onFiles=${add} />`
-      : html`<p class="muted">No ControlNet fits this model.</p>`}
+    ${!names.length && html`<p class="muted">No ControlNet fits this model.</p>`}
+    ${shown.length > 0 && html`<${FileDrop} label="Add a control image" multiple onFiles=${add} />`}
+    ${inpainting.map(
+      (name) => html`<button key=${name} type="button" class="button button-small" onClick=${() => addControlNet(null, name)}>Inpaint with ${name}</button>`,
+    )}
   </fieldset>`;
 }
 
-function ControlNet({ controlnet, n, names, preprocessors, size, errors }) {
-  const { key, image, name, preprocessor, conditioning_scale, guidance_start, guidance_end } = controlnet;
+function ControlNet({ controlnet, n, names, catalog, size, errors }) {
+  const { key, image, name, control_mode, preprocessor, conditioning_scale, guidance_start, guidance_end } = controlnet;
+  const { preprocessors } = catalog;
+  const listed = catalog.controlnets.find((one) => one.name === name);
+  const isInpainting = inpaints(name, catalog.controlnets);
   const change = (fields) => setControlNet(key, fields);
   const error = (field) => errors[`controlnets.${n}.${field}`];
   const known = names.includes(name) ? names : [name, ...names];
   const of = `ControlNet ${n + 1}`;
   const label = (text) => html`${text}<span class="visually-hidden"> of ${of}</span>`;
   return html`<div class="controlnet">
-    <${ImageInput} label=${`Control image ${n + 1}`} value=${image} error=${error("image")} onChange=${(taken) => setControlNet(key, taken && { image: taken })} />
+    ${isInpainting
+      ? html`<p class="muted">${of} has no control image: it was trained to inpaint, and is shown the image and the mask below.</p>`
+      : html`<${ImageInput} label=${`Control image ${n + 1}`} value=${image} error=${error("image")} onChange=${(taken) => setControlNet(key, taken && { image: taken })} />`}
+    ${(isInpainting || !image) && html`<button type="button" class="button button-small" onClick=${() => setControlNet(key)}>Remove ${of}</button>`}
     <div class="fields">
-      <${Field} label=${label("ControlNet")} error=${error("name") ?? error("control_mode")}>
-        <${Select} options=${known} value=${name} onChange=${(value) => change({ name: value })} />
+      <${Field} label=${label("ControlNet")} error=${error("name")}>
+        <${Select} options=${known} value=${name} onChange=${(value) => change({ name: value, control_mode: "" })} />
       </>
-      <${Field} label=${label("Preprocessor")} error=${error("preprocessor")}>
+      ${(listed?.control_modes !== 0 || control_mode !== "") && html`<${ControlMode} value=${String(control_mode)} listed=${listed} label=${label("Control mode")} error=${error("control_mode")} onChange=${(mode) => change({ control_mode: mode })} />`}
+      ${!isInpainting &&
+      html`<${Field} label=${label("Preprocessor")} error=${error("preprocessor")}>
         <${Select}
           options=${preprocessors.map((one) => one.name)} value=${preprocessor}
           onChange=${(value) => change({ preprocessor: value, preprocessor_options: {} })}
         />
-      </>
+      </>`}
     </div>
-    <${PreprocessorOptions} controlnet=${controlnet} preprocessors=${preprocessors} error=${error("preprocessor_options")} onChange=${change} />
-    ${preprocessor !== "none" && html`<${ControlMap} controlnet=${controlnet} n=${n} size=${size} />`}
+    ${!isInpainting &&
+    html`<${PreprocessorOptions} controlnet=${controlnet} preprocessors=${preprocessors} error=${error("preprocessor_options")} onChange=${change} />
+    ${image && preprocessor !== "none" && html`<${ControlMap} controlnet=${controlnet} n=${n} size=${size} />`}`}
     <${Slider}
       label="Weight" of=${of} value=${conditioning_scale} min=${0} max=${2} step=${0.05} error=${error("conditioning_scale")}
       onChange=${(value) => change({ conditioning_scale: value })}
@@ -69,6 +85,16 @@ function ControlNet({ controlnet, n, names, preprocessors, size, errors }) {
       />
     </div>
   </div>`;
+}
+
+/** Which of its kinds of control the image is to a union; whether one is a union may not be known. */
+function ControlMode({ value, listed, label, error, onChange }) {
+  const modes = Array.from({ length: listed?.control_modes ?? 0 }, (_, i) => [String(i), listed.control_mode_names[i] ?? `mode ${i}`]);
+  return html`<${Field} label=${label} error=${error}>
+    ${modes.length
+      ? html`<${Select} required options=${[["", "choose one"], ...modes]} value=${value} onChange=${onChange} />`
+      : html`<input type="number" placeholder="of a union" value=${value} onInput=${(event) => onChange(event.target.value)} />`}
+  </>`;
 }
 
 /** One control for each option of the preprocessor, as its JSON schema describes it. */

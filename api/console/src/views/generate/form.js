@@ -2,30 +2,36 @@ import { Checkbox, Field, Select } from "../../components/field.js";
 import { Slider } from "../../components/slider.js";
 import { html } from "../../html.js";
 import { ControlNetsSection } from "./controlnets.js";
-import { form, NO_OPTIONS, setFields, setModel } from "./form_state.js";
+import { form, OPTIONS, PROMPTS, setFields, setModel } from "./form_state.js";
 import { ImageInput } from "./image_input.js";
 import { LorasSection } from "./loras.js";
 
 const FORMATS = [["png", "PNG, lossless"], ["jpeg", "JPEG"], ["webp", "WebP"]];
 const PRIORITIES = [["interactive", "interactive: before my others"], ["normal", "normal"], ["batch", "batch: after my others"]];
 const SEEDS = 2 ** 32;
+/** Defaults of all models that take a field; those of others stand with the model. */
+const DEFAULTS = { shift: "the model's", mu: "by the size", cfg_normalization: 0, cfg_truncation: 1 };
 
 /** The fields of the form, each with what the API says of it. `catalog`: what models and ControlNets there are. */
 export function FormFields({ catalog, errors }) {
   const model = catalog.models.find(({ name }) => name === form.value.model) ?? catalog.models.find((one) => one.default);
-  const { width, height, image } = form.value;
+  const { width, height, image, mask_image, controlnets } = form.value;
+  const mode = !image ? "text" : mask_image ? "mask" : "image";
+  const fields = (controlnets.length ? model?.controlnet_fields?.[mode] : model?.fields) ?? [];
+  // What is filled in is sent, and can be emptied, though such a job does not take it.
+  const taken = (names) => names.filter((name) => fields.includes(name) || form.value[name] !== "");
   const size = { width: width || (image ? null : model?.width), height: height || (image ? null : model?.height) };
   return html`
-    <${Prompts} errors=${errors} />
-    <${ModelSection} models=${catalog.models} model=${model} errors=${errors} />
+    <${Prompts} more=${taken(PROMPTS)} errors=${errors} />
+    <${ModelSection} catalog=${catalog} model=${model} options=${taken(OPTIONS)} errors=${errors} />
     <${LorasSection} errors=${errors} />
-    <${ControlNetsSection} names=${model?.controlnets ?? []} preprocessors=${catalog.preprocessors} size=${size} errors=${errors} />
+    <${ControlNetsSection} names=${model?.controlnets ?? []} catalog=${catalog} size=${size} errors=${errors} />
     <${ImageSection} errors=${errors} />
     <${OutputSection} model=${model} errors=${errors} />
   `;
 }
 
-function Prompts({ errors }) {
+function Prompts({ more, errors }) {
   const { prompt, negative_prompt } = form.value;
   return html`<div class="stack">
     <${Field} label="Prompt" error=${errors.prompt}>
@@ -34,17 +40,23 @@ function Prompts({ errors }) {
     <${Field} label="Negative prompt" error=${errors.negative_prompt}>
       <input value=${negative_prompt} onInput=${set("negative_prompt")} placeholder="what the image shall not show" />
     </>
+    ${more.map(
+      (name) => html`<${Field} key=${name} label=${inWords(name)} error=${errors[name]}>
+        <input value=${form.value[name]} onInput=${set(name)} placeholder="as the first" />
+      </>`,
+    )}
   </div>`;
 }
 
-function ModelSection({ models, model, errors }) {
+function ModelSection({ catalog, model, options, errors }) {
   const state = form.value;
   const number = (name, label, placeholder, more) => html`<${Field} label=${label} error=${errors[name]}>
     <input type="number" value=${state[name]} placeholder=${placeholder ?? ""} onInput=${set(name)} ...${more} />
   </>`;
   const side = { min: model?.size_multiple, step: model?.size_multiple };
-  const optional = Object.keys(NO_OPTIONS).filter((name) => model?.fields?.includes(name));
-  const names = models.map(({ name, workers }) => [name, workers.length ? name : `${name} (no worker)`]);
+  const takes = catalog.schedulers.find(({ name }) => name === (state.scheduler || model?.scheduler))?.takes ?? [];
+  const wrongSigma = Object.keys(errors).find((field) => field.startsWith("sigmas"));
+  const names = catalog.models.map(({ name, workers }) => [name, workers.length ? name : `${name} (no worker)`]);
   const schedulers = [["", `the model's: ${model?.scheduler ?? ""}`], ...(model?.schedulers ?? [])];
   return html`<fieldset class="section">
     <legend>Model</legend>
@@ -55,11 +67,15 @@ function ModelSection({ models, model, errors }) {
       ${number("width", "Width", model?.width, side)} ${number("height", "Height", model?.height, side)}
       ${number("num_images", "Images", 1, { min: 1 })} ${number("num_inference_steps", "Steps", model?.num_inference_steps, { min: 1 })}
       ${number("guidance_scale", "Guidance", model?.guidance_scale, { min: 0, step: 0.5 })} <${Seed} error=${errors.seed} />
-      ${optional.map((name) => number(name, name.replaceAll("_", " "), model[name], { min: 0, step: "any" }))}
+      ${options.map((name) => number(name, inWords(name), DEFAULTS[name] ?? model?.[name], { step: "any" }))}
     </div>
     <${Field} label="Scheduler" error=${errors.scheduler}>
       <${Select} options=${schedulers} value=${state.scheduler} onChange=${(name) => setFields({ scheduler: name })} />
     </>
+    ${(takes.includes("sigmas") || state.sigmas) &&
+    html`<${Field} label="Sigmas" hint="in place of steps" error=${errors[wrongSigma]}>
+      <input value=${state.sigmas} onInput=${set("sigmas")} placeholder="1, 0.75, 0.5, 0.25" />
+    </>`}
   </fieldset>`;
 }
 
@@ -117,6 +133,11 @@ function OutputSection({ model, errors }) {
       onChange=${(isOn) => setFields({ prompt_syntax: isOn ? "a1111" : "plain" })}
     />`}
   </fieldset>`;
+}
+
+function inWords(name) {
+  const words = name.replaceAll("_", " ");
+  return words[0].toUpperCase() + words.slice(1);
 }
 
 function set(name) {

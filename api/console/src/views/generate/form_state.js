@@ -4,7 +4,11 @@ import { asText, numberOf } from "../../receipts/exact_json.js";
 import { requestOf } from "../../receipts/request_of.js";
 
 /** Numbers that only some models take. */
-export const NO_OPTIONS = { true_cfg_scale: "", max_sequence_length: "", shift: "" };
+const NO_OPTIONS = { true_cfg_scale: "", max_sequence_length: "", shift: "", mu: "", cfg_normalization: "", cfg_truncation: "" };
+/** Texts of further encoders that only some models have. */
+const NO_PROMPTS = { prompt_2: "", prompt_3: "", negative_prompt_2: "", negative_prompt_3: "" };
+export const OPTIONS = Object.keys(NO_OPTIONS);
+export const PROMPTS = Object.keys(NO_PROMPTS);
 /** The form when nothing is filled in: "" means the model's or the API's own default. */
 const EMPTY = {
   prompt: "",
@@ -15,7 +19,9 @@ const EMPTY = {
   num_inference_steps: "",
   guidance_scale: "",
   ...NO_OPTIONS,
+  ...NO_PROMPTS,
   scheduler: "",
+  sigmas: "", // numbers with commas between them
   seed: "",
   num_images: "1",
   strength: "",
@@ -26,13 +32,18 @@ const EMPTY = {
   image: null, // {data, thumb, name}, as `read_image.js` makes them
   mask_image: null,
   loras: [], // [{name, scale}]
-  controlnets: [], // [{key, image, name, preprocessor, preprocessor_options, conditioning_scale, guidance_start, guidance_end}]
+  controlnets: [], // [{key, image, name, ...NEW_CONTROLNET}]
   carried: {}, // fields of the job that the form was filled from, and that it has no control for
 };
-const NUMBERS = ["width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images", "strength", "output_quality", ...Object.keys(NO_OPTIONS)];
-const TEXTS = ["model", "scheduler", "negative_prompt"];
-/** What stands in place of a field that is carried along: who changes it wants the other no longer. */
-const REPLACES = { seed: ["seeds"], num_images: ["seeds"], num_inference_steps: ["timesteps", "sigmas"] };
+const NUMBERS = ["width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images", "strength", "output_quality", ...OPTIONS];
+const TEXTS = ["model", "scheduler", "negative_prompt", ...PROMPTS];
+/** What stands in place of another field: who changes it wants the other no longer. */
+const REPLACES = {
+  seed: ["seeds"],
+  num_images: ["seeds"],
+  num_inference_steps: ["timesteps", "sigmas"],
+  sigmas: ["timesteps", "num_inference_steps"],
+};
 let lastKey = 0;
 
 /** What the form holds; it stays while other views are shown. */
@@ -41,13 +52,19 @@ export const form = signal(EMPTY);
 /** Change fields of the form. */
 export function setFields(fields) {
   const carried = { ...form.value.carried };
-  for (const name of Object.keys(fields)) for (const other of REPLACES[name] ?? []) delete carried[other];
-  form.value = { ...form.value, carried, ...fields };
+  const emptied = {};
+  for (const name of Object.keys(fields)) {
+    for (const other of REPLACES[name] ?? []) {
+      delete carried[other];
+      if (other in EMPTY) emptied[other] = "";
+    }
+  }
+  form.value = { ...form.value, carried, ...emptied, ...fields };
 }
 
 /** Use another model, without what only the one before may take. */
 export function setModel(model) {
-  setFields({ ...NO_OPTIONS, model, scheduler: "", prompt_syntax: "plain" });
+  form.value = { ...form.value, ...NO_OPTIONS, ...NO_PROMPTS, sigmas: "", model, scheduler: "", prompt_syntax: "plain" };
 }
 
 /** Empty the form. */
@@ -61,7 +78,7 @@ export function addLora(name) {
   if (!loras.some((one) => one.name === name)) setFields({ loras: [...loras, { name, scale: 1 }] });
 }
 
-/** Use an image as control image of one more ControlNet. */
+/** Use one more ControlNet, with this control image, if it has its own. */
 export function addControlNet(image, name) {
   const added = { ...NEW_CONTROLNET, key: (lastKey += 1), image, name };
   setFields({ controlnets: [...form.value.controlnets, added] });
@@ -73,7 +90,13 @@ const NEW_CONTROLNET = {
   conditioning_scale: 1,
   guidance_start: 0,
   guidance_end: 1,
+  control_mode: "",
 };
+
+/** Whether a ControlNet of those that are `listed` was trained to inpaint: it is shown the job's image, and has none of its own. */
+export function inpaints(name, listed) {
+  return listed.find((one) => one.name === name)?.modes?.join() === "mask";
+}
 
 /** Change fields of one ControlNet; without `fields` it is removed. */
 export function setControlNet(key, fields) {
@@ -81,22 +104,12 @@ export function setControlNet(key, fields) {
   setFields({ controlnets: rest });
 }
 
-/** Fields of the job that are sent along, and shown nowhere else: [[name, value]]. */
-export function carriedFields({ carried, controlnets }) {
-  const modes = controlnets.flatMap((one, n) => (one.control_mode == null ? [] : [[`control_mode of ControlNet ${n + 1}`, one.control_mode]]));
-  return [...Object.entries(carried), ...modes];
-}
-
-/** Send them along no longer. */
-export function dropCarried() {
-  setFields({ carried: {}, controlnets: form.value.controlnets.map(({ control_mode, ...rest }) => rest) });
-}
-
-/** The body of `POST v1/jobs` for what the form holds. */
-export function toRequest(state) {
+/** The body of `POST v1/jobs` for what the form holds. `listed`: the ControlNets that there are. */
+export function toRequest(state, listed) {
   const request = { ...state.carried, prompt: state.prompt };
   for (const name of NUMBERS) if (state[name] !== "") request[name] = numberOf(state[name]);
   if (request.seeds) delete request.num_images;
+  if (state.sigmas) request.sigmas = state.sigmas.match(/[^\s,[\]]+/g)?.map(Number); // NaN is null in JSON, which the API refuses
   for (const name of TEXTS) if (state[name]) request[name] = state[name];
   if (state.true_cfg_scale > 1) request.negative_prompt ??= ""; // else there is no second branch
   if (state.prompt_syntax !== "plain") request.prompt_syntax = state.prompt_syntax;
@@ -108,9 +121,16 @@ export function toRequest(state) {
   if (state.image && state.mask_image) request.mask_image = state.mask_image.data;
   if (state.loras.length) request.loras = state.loras.map(({ name, scale }) => ({ name, scale: parseScale(scale) }));
   if (state.controlnets.length) {
-    request.controlnets = state.controlnets.map(({ key, image, ...rest }) => ({ ...rest, image: image.data }));
+    request.controlnets = state.controlnets.map((one) => controlNetRequest(one, listed));
   }
   return request;
+}
+
+function controlNetRequest({ key, image, control_mode, preprocessor, preprocessor_options, ...rest }, listed) {
+  if (control_mode !== "") rest.control_mode = Number(control_mode);
+  if (inpaints(rest.name, listed)) return rest;
+  if (image) rest.image = image.data;
+  return { ...rest, preprocessor, preprocessor_options };
 }
 
 /** Fill the form from a job, as `readExactJob` gives it. */

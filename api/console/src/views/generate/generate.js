@@ -28,7 +28,7 @@ export function GenerateView({ query }) {
   if (!models.data || !controlnets.data) {
     return html`<${Page} title="Generate">${error && html`<${LoadError} error=${error} onRetry=${() => (models.reload(), controlnets.reload())} />`}</>`;
   }
-  const catalog = { models: models.data.models, preprocessors: controlnets.data.preprocessors };
+  const catalog = { ...models.data, ...controlnets.data };
   return html`<${Page} title="Generate" actions=${actions} className="generate">
     <div class="generate-columns">
       <${Form} catalog=${catalog} />
@@ -41,7 +41,7 @@ function Form({ catalog }) {
   const box = useRef(null);
   const [refusal, setRefusal] = useState(null);
   const [isBusy, setBusy] = useState(false);
-  const body = toRequest(form.value);
+  const body = toRequest(form.value, catalog.controlnets);
   const { estimate, error } = useEstimate(body);
   useEffect(() => setRefusal(null), [form.value]); // what was refused is no longer what the form says
   const shown = refusal ?? error;
@@ -53,7 +53,7 @@ function Form({ catalog }) {
     if (isBusy || !form.value.prompt.trim()) return;
     setBusy(true);
     try {
-      const { id } = await request("v1/jobs", { method: "POST", json: toRequest(form.value) });
+      const { id } = await request("v1/jobs", { method: "POST", json: toRequest(form.value, catalog.controlnets) });
       addSubmitted(id);
       showResults();
     } catch (refused) {
@@ -88,7 +88,7 @@ function isBesideAField(error, state) {
   const field = error.field ?? error.errors[0]?.field;
   if (!field) return false;
   const [first, index] = field.split(".");
-  return first in state && (index === undefined || index in state[first]);
+  return first in state && (index === undefined || index in Object(state[first]));
 }
 
 function useSubmitShortcut(submit) {

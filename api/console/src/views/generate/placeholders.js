@@ -9,7 +9,7 @@ let lastKey = 0;
 export function withImages(body, change) {
   const changed = { ...body };
   for (const name of ["image", "mask_image"]) if (body[name]) changed[name] = change(body[name]);
-  if (body.controlnets) changed.controlnets = body.controlnets.map((one) => ({ ...one, image: change(one.image) }));
+  if (body.controlnets) changed.controlnets = body.controlnets.map((one) => (one.image ? { ...one, image: change(one.image) } : one));
   return changed;
 }
 

@@ -10,12 +10,12 @@ export function ControlNets({ job }) {
     <h2>ControlNets</h2>
     <ul class="controlnets">
       ${job.controlnets.map(({ name, preprocessor, map_url }, n) => {
-        const { conditioning_scale, guidance_start, guidance_end } = job.request.controlnets[n];
+        const { conditioning_scale, guidance_start, guidance_end, control_mode } = job.request.controlnets[n];
         const home = `v1/jobs/${job.id}/controlnets/${n}`;
         return html`<li key=${n} class="stack">
           <h3>${name}</h3>
           <p class="muted">
-            scale ${conditioning_scale}, from ${formatPercent(guidance_start)} to ${formatPercent(guidance_end)} of the steps
+            scale ${conditioning_scale}, from ${formatPercent(guidance_start)} to ${formatPercent(guidance_end)} of the steps${control_mode == null ? "" : `, mode ${control_mode}`}
           </p>
           <div class="controlnet-images">
             <${ControlImage} src="${home}/image" caption="Control image" of=${name} />
