@@ -75,6 +75,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 **_size(entry, services.families.default_size(name)),
                 signature=_or_none(services.families.signature(name)),
                 **_family(known_model(services.families, name), controlnets),
+                scheduler_config=entry.scheduler_config,
                 schedulers=_schedulers(services, name),
                 defaults=_defaults(services.families, name, has_controlnets=False),
                 controlnet_defaults=_defaults(services.families, name, has_controlnets=True),

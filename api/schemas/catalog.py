@@ -72,6 +72,9 @@ class ModelResponse(BaseModel):
     max_sequence_length_limit: int | None = Field(
         description="the largest that a job may say; null: it has no such field"
     )
+    scheduler_config: dict[str, Any] = Field(
+        description="options that the catalog sets in place of those in the model's own scheduler config"
+    )
     schedulers: list[str]
     step_limits: dict[str, StepLimitsResponse] = Field(
         description="by scheduler, where this model's scheduler config is stricter than `schedulers`"

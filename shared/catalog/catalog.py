@@ -6,13 +6,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from shared.catalog.entries import NO_CONTROLNETS, SINGLE_FILE, Catalog, ModelEntry, locate
+from shared.catalog.entry_checks import check_models
 from shared.catalog.error_messages import CatalogErrors, file_error, source_error
 from shared.catalog.model_families import ModelFamilies
-from shared.catalog.scheduler_aliases import canonical_name
-from shared.catalog.schedulers import SCHEDULERS, schedulers_of, shift_problem, step_limits
-from shared.families.base import MODES, Config, FamilyFacts
 from shared.settings import Settings
-from shared.validation_messages import did_you_mean, nearest, quoted
+from shared.validation_messages import did_you_mean, quoted
 
 #: Larger than any catalog: a device or weights file named by mistake is not read to its end.
 _MAX_BYTES = 1 << 20
@@ -41,7 +39,7 @@ def read_catalog(path: Path, settings: Settings | None = None) -> Catalog:
     _check_names(catalog, errors)
     _check_sources(path, catalog, errors)
     catalog = _with_family_defaults(path, catalog)
-    _check_defaults(path, catalog, errors, settings)
+    check_models(path, catalog, errors, settings)
     return _with_families(path, catalog, errors)
 
 
@@ -127,65 +125,6 @@ def _with_family_defaults(path: Path, catalog: Catalog) -> Catalog:
         said = set(model.model_fields_set)
         models[name] = ModelEntry.model_construct(_fields_set=said, **{**dict(model), **left_out})
     return catalog.model_copy(update={"models": models})
-
-
-def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, settings: Settings | None) -> None:
-    """Check each model's defaults against the limits that hold for a job."""
-    families = ModelFamilies(path, catalog)
-    for name, model in catalog.models.items():
-        if model.scheduler not in SCHEDULERS:
-            meant = canonical_name(model.scheduler)
-            near = meant if meant in SCHEDULERS else nearest(model.scheduler, SCHEDULERS)
-            hint = f"did you mean {near}?" if near else f"known are {', '.join(SCHEDULERS)}"
-            why = f"{quoted(model.scheduler)} is unknown; {hint}"
-            raise errors.at(("models", name, "scheduler"), why)
-        scheduler_config, facts = families.scheduler_config(name), families.facts(name)
-        _check_fits_family(name, model, facts, scheduler_config, errors)
-        sets_begin_index = facts is not None and facts.sets_begin_index(has_controlnets=False)
-        own = step_limits(model.scheduler, scheduler_config, sets_begin_index=sets_begin_index)
-        limits = [("num_inference_steps", own.max_steps, f"scheduler {model.scheduler}")]
-        largest = families.largest_side(name)
-        if largest is not None:
-            limits += [(side, largest, "the model") for side in ("width", "height")]
-        if settings is not None:
-            limits += [
-                ("num_inference_steps", settings.max_steps, "SWIFT_MAX_STEPS"),
-                ("width", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
-                ("height", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
-            ]
-        kinds = [families.job_defaults(name, mode, has_controlnets=False) for mode in MODES]
-        most = {"num_inference_steps": max(usual.num_inference_steps for usual in kinds)}
-        for field, limit, whose in limits:
-            value = most.get(field, getattr(model, field))
-            if value is not None and value > limit:
-                raise errors.at(("models", name, field), f"is {value}; {whose} allows at most {limit}")
-        if model.num_inference_steps < own.min_steps:
-            least = f"scheduler {model.scheduler} takes at least {own.min_steps}"
-            why = f"is {model.num_inference_steps}; {least}"
-            raise errors.at(("models", name, "num_inference_steps"), why)
-
-
-def _check_fits_family(
-    name: str,
-    model: ModelEntry,
-    facts: FamilyFacts | None,
-    scheduler_config: Config | None,
-    errors: CatalogErrors,
-) -> None:
-    """Check the scheduler and the sides of a model's images; nothing of a model whose family is not known."""
-    if facts is None:
-        return
-    schedulers = schedulers_of(facts)
-    if model.scheduler not in schedulers:
-        why = f"{quoted(model.scheduler)} is not for {facts.label}; it takes {', '.join(schedulers)}"
-        raise errors.at(("models", name, "scheduler"), why)
-    if problem := shift_problem(model.scheduler, facts, scheduler_config):
-        raise errors.at(("models", name, "scheduler"), f"{quoted(model.scheduler)} does not work: {problem}")
-    for side in ("width", "height"):
-        value = getattr(model, side)
-        if value is not None and value % facts.size_multiple:
-            why = f"is {value}; of {facts.label} it must be a multiple of {facts.size_multiple}"
-            raise errors.at(("models", name, side), why)
 
 
 def _with_families(path: Path, catalog: Catalog, errors: CatalogErrors) -> Catalog:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from shared.catalog.scheduler_options import SchedulerOption
 from shared.families.base import DEFAULTS
 from shared.families.registry import names
 from shared.message_base import ValueRange
@@ -56,6 +57,8 @@ class LoadOptions(Entry):
     vae_slicing: bool = False
     vae_tiling: bool = False
     memory_format: MemoryFormat = "contiguous"  # of the weights that convolutions have
+    #: In place of options of the model's own scheduler config, as ``from_config(config, **options)``.
+    scheduler_config: dict[str, SchedulerOption] = {}
     vae_dtype: Dtype | None = None  # None: that of the model; of SDXL float32 where float16 overflows
 
     @property

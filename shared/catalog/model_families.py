@@ -66,6 +66,11 @@ class ModelFamilies:
         )
 
     def scheduler_config(self, model: str) -> dict[str, Any] | None:
+        """The scheduler config of a base model: its own, with the options that the catalog sets."""
+        own = self.own_scheduler_config(model)
+        return None if own is None else {**own, **self._catalog.models[model].scheduler_config}
+
+    def own_scheduler_config(self, model: str) -> dict[str, Any] | None:
         """The scheduler config that a base model comes with."""
         return self._of_model(model, "scheduler/scheduler_config.json")
 

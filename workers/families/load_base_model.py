@@ -117,7 +117,7 @@ def _load(
         source = _local(source, options.variant)
         check_model_source(name, Path(source), options)
         facts = _facts_of(source)
-        decisive = set(LoadOptions.model_fields) - {"memory_format"}
+        decisive = set(LoadOptions.model_fields) - {"memory_format", "scheduler_config"}  # of the weights
         given = {"dtype": dtype, **options.model_dump(include=decisive)}
         beside = [] if options.config is None else [options.config]
         wanted = ModelSource(

@@ -31,6 +31,7 @@ from workers.families.transformer.single_file import (
     load_weights,
     read_parts,
 )
+from workers.model_checks.scheduler_override import with_options
 from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files, read_json
 from workers.runtime.finite import find_non_finite
@@ -84,6 +85,7 @@ class TransformerFamily(ABC):
             self.facts.tokenizers,
             without_text_encoders=source.without_text_encoders,
         )
+        pipe.scheduler = with_options(pipe.scheduler, source.options.scheduler_config, self.facts)
         pipe.to(source.device)
         if source.options.vae_slicing:
             pipe.vae.enable_slicing()

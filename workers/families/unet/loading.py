@@ -37,6 +37,7 @@ from workers.families.unet.model import UNetModel
 from workers.families.unet.projection_cache import cache_projections
 from workers.families.unet.sdxl import SDXLModel
 from workers.families.unet.stable_diffusion import StableDiffusionModel
+from workers.model_checks.scheduler_override import with_options
 from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files
 from workers.runtime.finite import find_non_finite
@@ -89,6 +90,7 @@ class UNetFamily:
             self.facts.tokenizers,
             without_text_encoders=source.without_text_encoders,
         )
+        pipe.scheduler = with_options(pipe.scheduler, options.scheduler_config, self.facts)
         pipe.to(source.device)
         for part in (pipe.unet, pipe.vae):
             part.to(memory_format=_MEMORY_FORMATS[options.memory_format])

@@ -95,6 +95,20 @@ def test_what_the_catalog_says_holds_in_every_mode(transformers: Services) -> No
         assert (spec.num_inference_steps, spec.guidance_scale) == (4, 7.0)
 
 
+def test_options_of_the_scheduler_config_decide_what_a_job_may_set(transformers: Services) -> None:
+    path, source = transformers.settings.catalog, 'source = "flux"'
+    options = "scheduler_config = {use_dynamic_shifting = false, shift = 3.0}"
+    path.write_text(path.read_text().replace(source, f"{source}\n{options}"))
+    services = replace(transformers, catalog=read_catalog(path))
+    assert job(services, shift=2.0).shift == 2.0
+    assert refusal(services, scheduler="dpmpp_2m_flow").field == "scheduler"
+    models = create_app(services).test_client().get("/v1/models").json["models"]
+    listed = {one["name"]: one for one in models}
+    assert listed["flux"]["scheduler_config"] == {"use_dynamic_shifting": False, "shift": 3.0}
+    assert "shift" in listed["flux"]["fields"]
+    assert listed["qwen"]["scheduler_config"] == {}
+
+
 def test_a_scale_that_a_job_says_is_its_own(transformers: Services) -> None:
     controlnets = [{"name": "z-net", "conditioning_scale": 1.0, **IMAGE}]
     spec = job(transformers, model="z", controlnets=controlnets)

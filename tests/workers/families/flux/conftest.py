@@ -10,6 +10,11 @@ from tests.tiny_transformers import make_flux, make_flux_controlnet
 from tests.workers.families.dtypes import DTYPES
 from tests.workers.families.transformer.world import TransformerWorld, make_world
 
+#: Options in place of those of the scheduler's config.
+ENTRIES = {
+    "shifted": 'scheduler_config = {max_shift = 2.5, shift_terminal = 0.1, time_shift_type = "linear"}'
+}
+
 
 @pytest.fixture(scope="module", params=DTYPES)
 def world(
@@ -17,8 +22,10 @@ def world(
 ) -> Iterator[TransformerWorld]:
     """One for each type of numbers."""
     dtype = getattr(torch, request.param)
+    base = make_flux().to(dtype)
     pipes = {
-        "base": make_flux().to(dtype),
+        "base": base,
+        "shifted": base,
         "schnell": make_flux(guidance_embeds=False, seed=1).to(dtype),
     }
     controlnets = {
@@ -34,5 +41,5 @@ def world(
     named = {name: ("base", controlnet.to(dtype)) for name, controlnet in controlnets.items()}
     named["schnell-both"] = ("schnell", make_flux_controlnet("5/10", seed=4).to(dtype))
     folder = tmp_path_factory.mktemp("flux")
-    with make_world(servers, folder, pipes, named, request.param) as made:
+    with make_world(servers, folder, pipes, named, request.param, ENTRIES) as made:
         yield made

@@ -46,6 +46,10 @@ CONTROLLED: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+#: Of the model "shifted", as a user of diffusers gives them.
+SHIFTED: dict[str, Any] = {"max_shift": 2.5, "shift_terminal": 0.1, "time_shift_type": "linear"}
+
+
 def controls(world: TransformerWorld, named: dict[str, dict[str, Any]]) -> list[Any]:
     return [world.control(name, **changes) for name, changes in named.items()]
 
@@ -54,6 +58,14 @@ def controls(world: TransformerWorld, named: dict[str, dict[str, Any]]) -> list[
 def test_a_text_becomes_what_diffusers_makes_of_it(world: TransformerWorld, case: str) -> None:
     spec = world.spec(**PLAIN[case])
     assert world.ours(spec).has_bits_of(theirs(world, spec))
+
+
+def test_options_of_a_scheduler_config_are_those_of_from_config(world: TransformerWorld) -> None:
+    spec = world.spec(model="shifted")
+    ours = world.ours(spec)
+    with world.scheduler_of_diffusers("shifted", SHIFTED):
+        assert ours.has_bits_of(theirs(world, spec))
+    assert not ours.has_bits_of(world.ours(world.spec()))
 
 
 @pytest.mark.parametrize("number", range(len(CONTROLLED)), ids=list(CONTROLLED))

@@ -10,6 +10,11 @@ from tests.tiny_transformers import make_qwen_image, make_qwen_image_controlnet
 from tests.workers.families.dtypes import DTYPES
 from tests.workers.families.transformer.world import TransformerWorld, make_world
 
+#: As LoRAs of Qwen-Image-Lightning want it.
+ENTRIES = {
+    "lightning": 'scheduler_config = {base_shift = 1.0986, max_shift = 1.0986, shift_terminal = "none"}'
+}
+
 
 @pytest.fixture(scope="module", params=DTYPES)
 def world(
@@ -23,7 +28,8 @@ def world(
         "four": make_qwen_image_controlnet(layers=4, seed=2),
     }
     named = {name: ("base", controlnet.to(dtype)) for name, controlnet in controlnets.items()}
-    pipes = {"base": make_qwen_image().to(dtype)}
+    base = make_qwen_image().to(dtype)
+    pipes = {"base": base, "lightning": base}
     folder = tmp_path_factory.mktemp("qwen-image")
-    with make_world(servers, folder, pipes, named, request.param) as made:
+    with make_world(servers, folder, pipes, named, request.param, ENTRIES) as made:
         yield made

@@ -23,6 +23,20 @@ from workers.families.load_controlnet import load_controlnet
 from workers.families.staged_forward import run_to_end
 
 SIZE = (64, 48)
+#: Of the model "lightning", as a user of diffusers gives them.
+LIGHTNING: dict[str, Any] = {"base_shift": 1.0986, "max_shift": 1.0986, "shift_terminal": None}
+
+
+@pytest.mark.parametrize("mode", ["text", "image"])
+def test_options_of_a_scheduler_config_are_those_of_from_config(world: TransformerWorld, mode: str) -> None:
+    begins = world.image(num_inference_steps=4) if mode == "image" else {}
+    spec = world.spec(model="lightning", **begins)
+    job, ours = world.run(spec)
+    with world.scheduler_of_diffusers("lightning", LIGHTNING):
+        assert ours.has_bits_of(theirs(world, spec))
+    assert job.receipt is not None
+    assert LIGHTNING.items() <= job.receipt.scheduler_config.items()
+    assert not ours.has_bits_of(world.ours(spec.model_copy(update={"model": "base"})))
 
 
 def test_branches_that_run_apart_have_the_bits_of_both_together(world: TransformerWorld) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -133,6 +134,20 @@ class TransformerWorld:
         return job, Decoded(pixels, latents)
 
     @contextmanager
+    def scheduler_of_diffusers(self, model: str, options: Mapping[str, Any]) -> Iterator[None]:
+        """The pipeline of a model with its stored scheduler, as a user changes that by ``options``."""
+        stored = self.settings.catalog.parent / model / "scheduler/scheduler_config.json"
+        config = json.loads(stored.read_text())
+        scheduler = getattr(diffusers, config["_class_name"]).from_config(config, **options)
+        with self.worker.models.use(model) as loaded:
+            pipe: Any = vars(loaded)["pipe"]
+            ours, pipe.scheduler = pipe.scheduler, scheduler
+            try:
+                yield
+            finally:
+                pipe.scheduler = ours
+
+    @contextmanager
     def models(self, spec: JobSpec) -> Iterator[tuple[Any, list[Any]]]:
         """The pipeline of a job's model, and its ControlNets as diffusers has them; one thread.
 
@@ -167,14 +182,18 @@ def make_world(
     models: Mapping[str, Any],
     controlnets: Mapping[str, tuple[str, Any]],
     dtype: str,
+    entries: Mapping[str, str] | None = None,
 ) -> Iterator[TransformerWorld]:
-    """A world of pipelines by name, and of ControlNets with the name of their base model."""
+    """A world of pipelines by name, and of ControlNets with the name of their base model.
+
+    ``entries``: of models, by name, more lines of their entries.
+    """
     settings = servers.model_copy(update={"catalog": folder / "catalog.toml", "home": folder / "home"})
     lines = [f"default_model = {json.dumps(next(iter(models)))}"]
     for name, pipe in models.items():
         pipe.save_pretrained(folder / name)
         lines += [f"[models.{name}]", f'source = "{name}"', f'dtype = "{dtype}"']
-        lines += ['scheduler = "flow_match_euler"']
+        lines += ['scheduler = "flow_match_euler"', (entries or {}).get(name, "")]
     for name, (base, controlnet) in controlnets.items():
         controlnet.save_pretrained(folder / name)
         lines += [f"[controlnets.{name}]", f'source = "{name}"', f'model = "{base}"']

@@ -1,0 +1,69 @@
+"""Options of a model's scheduler config that the catalog sets in place of those in the model's own files."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from shared.families.base import Config, FamilyFacts
+
+#: TOML has no null: how a catalog writes it.
+_NULL = "none"
+SchedulerOption = Annotated[
+    bool | int | Annotated[float, Field(allow_inf_nan=False)] | str | None,
+    BeforeValidator(lambda value: None if value == _NULL else value),
+]
+
+#: Of flow matching, what decides the shift, and diffusers' defaults: files leave out what they had not yet.
+SHIFT_OPTIONS: Mapping[str, bool | float | str | None] = {
+    "base_image_seq_len": 256,
+    "base_shift": 0.5,
+    "max_image_seq_len": 4096,
+    "max_shift": 1.15,
+    "shift": 1.0,
+    "shift_terminal": None,
+    "time_shift_type": "exponential",
+    "use_dynamic_shifting": False,
+}
+_SHIFT_TYPES = ("exponential", "linear")
+
+
+def find_wrong_option(
+    options: Mapping[str, Any], config: Config, facts: FamilyFacts
+) -> tuple[str, str] | None:
+    """The first option that cannot stand in place of one of the ``config``, the model's own.
+
+    With the reason, as the end of a sentence. Names that begin with an underscore are no options.
+    """
+    known = {name: value for name, value in config.items() if not name.startswith("_")}
+    if facts.matches_flow:
+        known |= SHIFT_OPTIONS
+    for name, value in options.items():
+        if name not in known:
+            return name, f"is no option of the model's scheduler; it has {', '.join(sorted(known))}"
+        if (why := _misfit(name, value, known[name])) is not None:
+            return name, why
+    ends = [(known | options).get(name) for name in ("base_image_seq_len", "max_image_seq_len")]
+    if facts.matches_flow and ends[0] == ends[1]:
+        wrong = next((name for name in options if name.endswith("_image_seq_len")), None)
+        return wrong and (wrong, "base_image_seq_len and max_image_seq_len must differ")
+    return None
+
+
+def _misfit(name: str, value: Any, known: Any) -> str | None:
+    if name == "time_shift_type" and value not in _SHIFT_TYPES:
+        return f"is {value!r}; must be {' or '.join(map(repr, _SHIFT_TYPES))}"
+    if name == "shift" and _kind(value) == "a number" and value <= 0:
+        return f"is {value}; must be above 0"
+    kinds = {_kind(known)} if known is not None else {_kind(None), "a number"}
+    if _kind(value) not in kinds:
+        return f"is {_kind(value)}; must be {' or '.join(sorted(kinds))}"
+    return None
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return f"null ({_NULL!r})"
+    if isinstance(value, bool):
+        return "true or false"
+    return "a number" if isinstance(value, int | float) else "a text"
