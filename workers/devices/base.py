@@ -106,6 +106,11 @@ class DeviceCopy:
         """``tensor`` holds the numbers once ``arrived`` has happened."""
         self._device, self._tensor, self._arrived = device, tensor, arrived
 
+    @property
+    def size_bytes(self) -> int:
+        """Of its memory on the device."""
+        return self._tensor.nbytes
+
     def follow(self) -> Tensor:
         """The tensor, for the current stream, which waits for it; this thread does not."""
         self._device.follow(self._arrived)

@@ -1,6 +1,7 @@
 """The UNet worker's end: wait for headers, get the payloads, discard what nobody reads."""
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -61,10 +62,14 @@ class _Opened(NamedTuple):
 class ResidualReceiver:
     """Receives residuals; safe to use from several threads, one for each job."""
 
-    def __init__(self, servers: ConnectionPool, backends: BackendSet, device: Device) -> None:
+    def __init__(
+        self, servers: ConnectionPool, backends: BackendSet, device: Device, max_held_bytes: float = math.inf
+    ) -> None:
+        """``max_held_bytes``: of a step's residuals on the device that wait to be added; one may be more."""
         self._servers = servers
         self._backends = backends
         self._device = device
+        self._max_held_bytes = max_held_bytes
         self.counts = ReceivedCounts()
         self._lock = threading.Lock()
         #: By job: the list whose head may have been lost with a connection.
@@ -73,9 +78,17 @@ class ResidualReceiver:
         self._unopened: dict[str, dict[str, deque[ReceivedResponse]]] = {}
 
     def receive(
-        self, request: StepRequest, timeout_s: float, on_wait: Callable[[], None] = ignore_wait
+        self,
+        request: StepRequest,
+        timeout_s: float,
+        on_wait: Callable[[], None] = ignore_wait,
+        *,
+        held_bytes: int = 0,
     ) -> list[tuple[StepResponse, DeviceCopy | None]]:
-        """See `ResidualTransport.receive`: all that has arrived, but one payload of a blocking backend."""
+        """See `ResidualTransport.receive`: all that has arrived, but one payload of a blocking backend.
+
+        And no more than fit beside those that the caller holds, but one: the others stay where they are.
+        """
         self._device.collect()  # what the step before was copied from is free for this one
         key = responses_key(request)
         with self._lock:
@@ -88,6 +101,9 @@ class ResidualReceiver:
         opened: list[_Opened] = []
         try:
             while unopened:
+                held_bytes += _size_bytes(unopened[0].response)
+                if opened and held_bytes > self._max_held_bytes:
+                    break
                 response, attached = unopened.popleft()
                 try:
                     opened.append(self._open(response, attached))
@@ -210,6 +226,15 @@ class ResidualReceiver:
                     self._backends.discard(response.payload)
                 except (InvalidFrame, ValueError) as error:
                     _report_malformed(error)
+
+
+def _size_bytes(response: StepResponse) -> int:
+    """Of its residual on the device; 0 of what no worker of this version wrote."""
+    payload = response.payload
+    try:
+        return 0 if payload is None else math.prod(payload.shape) * dtype_of(payload.dtype).itemsize
+    except (InvalidFrame, ValueError):
+        return 0
 
 
 def _take_all(key: str) -> Command:

@@ -16,6 +16,7 @@ from shared.errors import InputsMissing
 from shared.settings import Settings
 from workers.devices.base import Device, DeviceCopy
 from workers.devices.selection import find_device
+from workers.runtime.budgets.transport_memory import held_bytes
 from workers.transport.backends.base import TransportBackend
 from workers.transport.backends.selection import BackendSet, build_backends
 from workers.transport.keys import input_key
@@ -55,7 +56,8 @@ class ResidualTransport:
         if backends is None:
             backends = build_backends(servers, settings, self.device, step_bytes)
         self._backends = BackendSet(backends)
-        self._receiver = ResidualReceiver(servers, self._backends, self.device)
+        max_held_bytes = held_bytes(self.device, step_bytes)
+        self._receiver = ResidualReceiver(servers, self._backends, self.device, max_held_bytes)
         ttl_s, lease_s = settings.residual_ttl_s, settings.controlnet_lease_s
         self._sender = ResidualSender(servers, self._backends, ttl_s, lease_s)
 
@@ -74,16 +76,22 @@ class ResidualTransport:
         return key
 
     def receive(
-        self, request: StepRequest, timeout_s: float, on_wait: Callable[[], None] = ignore_wait
+        self,
+        request: StepRequest,
+        timeout_s: float,
+        on_wait: Callable[[], None] = ignore_wait,
+        *,
+        held_bytes: int = 0,
     ) -> list[tuple[StepResponse, DeviceCopy | None]]:
         """The responses to a step that have arrived, at least one; empty after ``timeout_s``.
 
         A residual is on its way to the device. It may be a view of memory that is used again once no tensor
         refers to it: it is safe to hold, and dropping it early frees its memory early. In place of a residual
         that was lost comes an error. ``on_wait`` is called if nothing has arrived yet, before this waits: of
-        what has arrived there is only the transfer to wait for.
+        what has arrived there is only the transfer to wait for. ``held_bytes``: of the step's residuals that
+        the caller has on the device already; but for one, others stay where they are until they fit.
         """
-        return self._receiver.receive(request, timeout_s, on_wait)
+        return self._receiver.receive(request, timeout_s, on_wait, held_bytes=held_bytes)
 
     def forget(self, job_id: str) -> None:
         """The attempt needs no more residuals: free what has arrived for it, at once."""

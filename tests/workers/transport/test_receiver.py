@@ -3,14 +3,19 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
 from redis import Redis
 
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.proxy import proxied
 from tests.workers.transport.transport_ends import TransportEnds, make_response, noise
+from workers.devices.selection import find_device
+from workers.transport.backends.selection import BackendSet, build_backends
 from workers.transport.keys import responses_key
 from workers.transport.protocol import ControlNetCall
+from workers.transport.receiver import ResidualReceiver
+from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.transport import ResidualTransport
 
 
@@ -54,4 +59,29 @@ def test_only_a_response_that_is_not_there_is_waited_for(residual: Redis, server
         assert waits.wait(5.0)
         ends.controlnet.respond(request, [(make_response(1), noise(1, 8))])
         assert len(received.result()) == 1
+    ends.close()
+
+
+def test_no_more_residuals_are_brought_to_the_device_than_it_may_hold_but_for_one(
+    residual: Redis, servers: Settings
+) -> None:
+    residual.flushall()
+    ends, device, pool = TransportEnds([residual], servers), find_device("cpu"), ConnectionPool([residual])
+    backends = BackendSet(build_backends(pool, servers, device, 0))
+    receiver = ResidualReceiver(pool, backends, device, max_held_bytes=100)
+    # Given six residuals of 32 bytes, and one that is larger than all that may be held
+    request = ends.send_step()
+    sent = [(make_response(index), noise(1, 8)) for index in range(6)] + [(make_response(6), noise(1, 80))]
+    ends.controlnet.respond(request, sent)
+    assert eventually(lambda: residual.llen(responses_key(request)))
+    # Then as many come as fit beside what the reader holds, and one where none does
+    came = []
+    for held_bytes, count in ((0, 3), (96, 1), (64, 1), (0, 1), (0, 1)):
+        received = receiver.receive(request, 5.0, held_bytes=held_bytes)
+        assert len(received) == count
+        came += received
+    assert [response.index for response, _ in came] == list(range(7))
+    for (_, copy), (_, tensor) in zip(came, sent, strict=True):
+        assert copy is not None
+        assert torch.equal(copy.follow(), tensor)
     ends.close()

@@ -3,7 +3,10 @@
 ``step_bytes`` is the largest step that the worker sends or receives: see `shared.catalog.step_bytes`.
 """
 
+import math
+
 from shared.settings import Settings
+from workers.devices.base import Device
 
 #: Steps that a writer holds at once: it computes for several base models, each of which reads one step while
 #: the next may be on its way. One device with a ControlNet keeps two to eleven transformers busy.
@@ -34,3 +37,11 @@ def gpu_shared_bytes(settings: Settings, step_bytes: int) -> int:
 def taken_bytes(step_bytes: int) -> int:
     """Memory of the device for residuals that a worker's own job has not added to its base model yet."""
     return STEPS_TAKEN * step_bytes
+
+
+def held_bytes(device: Device, step_bytes: int) -> float:
+    """How many bytes of such residuals are brought to the device before they are needed.
+
+    Jobs of several or of larger images have larger steps than the one that memory is set aside for.
+    """
+    return max(MIN_GPU_BYTES, taken_bytes(step_bytes)) if device.has_own_memory else math.inf

@@ -37,6 +37,11 @@ class ReceivedResiduals:
             self._summed[index] = positions
         received[positions] = DeviceCopy(self._device, residual, self._device.record())
 
+    @property
+    def size_bytes(self) -> int:
+        """Of what is kept, on the device."""
+        return sum(copy.size_bytes for received in self._received.values() for copy in received.values())
+
     def missing(self, index: int) -> list[int]:
         """The positions of the parts whose residual ``index`` has not come."""
         came = {position for positions in self._received.get(index, {}) for position in positions}

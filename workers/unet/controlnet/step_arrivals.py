@@ -38,6 +38,11 @@ class StepArrivals:
         self._note(response)
         self._received.add_computed(response.index, response.positions[0], residual)
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the residuals that have come and that the base model has not been given, on the device."""
+        return self._received.size_bytes
+
     def missing(self, index: int) -> list[int]:
         """The positions of the ControlNets whose residual ``index`` has not come."""
         return self._received.missing(index)

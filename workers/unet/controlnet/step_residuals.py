@@ -103,7 +103,9 @@ class StepResiduals:
 
     def _wait(self, timeout_s: float) -> list[tuple[StepResponse, DeviceCopy | None]]:
         try:
-            return self._worker.transport.receive(self.request, timeout_s, self._note_wait)
+            return self._worker.transport.receive(
+                self.request, timeout_s, self._note_wait, held_bytes=self._arrivals.size_bytes
+            )
         except RedisError:
             return []  # as if nothing had come
 

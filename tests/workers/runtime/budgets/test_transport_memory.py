@@ -1,7 +1,16 @@
+import math
+
 import pytest
 
 from shared.settings import Settings
-from workers.runtime.budgets.transport_memory import gpu_shared_bytes, shared_memory_bytes
+from tests.fake_device import FakeDevice
+from workers.devices.selection import find_device
+from workers.runtime.budgets.transport_memory import (
+    gpu_shared_bytes,
+    held_bytes,
+    shared_memory_bytes,
+    taken_bytes,
+)
 
 GIB = 1 << 30
 #: Of Flux with a ControlNet of 5/10 blocks, and of SD 1.5.
@@ -19,3 +28,11 @@ def test_without_settings_the_catalogs_largest_step_decides(step_bytes: int, hos
 def test_settings_win() -> None:
     settings = Settings(shared_memory_bytes=1 << 20, gpu_shared_bytes=2 << 20)
     assert (shared_memory_bytes(settings, FLUX), gpu_shared_bytes(settings, FLUX)) == (1 << 20, 2 << 20)
+
+
+def test_residuals_are_brought_ahead_to_a_card_within_what_is_set_aside_for_them() -> None:
+    card = FakeDevice("cuda")
+    assert held_bytes(card, FLUX) == taken_bytes(FLUX) == 2 * FLUX
+    assert held_bytes(card, SD1) == held_bytes(card, 0) == GIB // 2
+    # Elsewhere they take the host's memory wherever they are
+    assert held_bytes(find_device("cpu"), FLUX) == math.inf

@@ -243,12 +243,12 @@ class StoppedInStep(ResidualTransport):
         self._has_received = False
 
     def receive(
-        self, request: StepRequest, timeout_s: float, *options: Any
+        self, request: StepRequest, timeout_s: float, *options: Any, **more: Any
     ) -> list[tuple[StepResponse, DeviceCopy | None]]:
         if self._has_received:
             self._worker.stopping.set()
             return []
-        received = super().receive(request, timeout_s, *options)
+        received = super().receive(request, timeout_s, *options, **more)
         self._has_received = request.step == self._step and bool(received)
         return received
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Semaphore
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tests.workers.unet.controlnet_jobs import (
     MODELS,
     Line,
     ask,
+    by_diffusers,
     claim_next,
     compute,
     make_job,
@@ -23,6 +25,7 @@ from tests.workers.unet.controlnet_jobs import (
     make_server,
     spec,
 )
+from workers.transport import transport
 from workers.transport.keys import responses_key
 from workers.transport.protocol import StepRequest, StepResponse
 from workers.unet import timeline
@@ -35,12 +38,14 @@ def count_waits(line: Line, monkeypatch: pytest.MonkeyPatch) -> Semaphore:
     """Released each time that a base model on ``line`` begins to wait: Redis counts also others that wait."""
     waits, receive = Semaphore(0), line.transport.receive
 
-    def receive_counted(request: StepRequest, timeout_s: float, on_wait: Callable[[], None]) -> object:
+    def receive_counted(
+        request: StepRequest, timeout_s: float, on_wait: Callable[[], None], *, held_bytes: int
+    ) -> object:
         def begin_wait() -> None:
             on_wait()
             waits.release()
 
-        return receive(request, timeout_s, begin_wait)
+        return receive(request, timeout_s, begin_wait, held_bytes=held_bytes)
 
     monkeypatch.setattr(line.transport, "receive", receive_counted)
     return waits
@@ -107,3 +112,34 @@ def test_the_timeline_tells_which_residuals_of_a_step_were_waited_for(
             taken.result()
     waits = [span for span in context.timeline.spans if span.name == "wait for residuals"]
     assert [span.residual for span in waits] == late
+
+
+def test_a_step_that_is_larger_than_the_device_may_hold_is_received_as_it_is_needed(
+    residual: Redis, servers: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    residual.flushall()
+    places = SD1.control_plan(MODELS["edge"].config, None).wanted
+    monkeypatch.setattr(transport, "held_bytes", lambda device, step_bytes: 1)
+    line, held = make_line(residual, servers), []
+    receive = line.transport.receive
+
+    def receive_counted(*args: Any, held_bytes: int) -> Any:
+        received = receive(*args, held_bytes=held_bytes)
+        held.append((held_bytes, len(received)))
+        return received
+
+    monkeypatch.setattr(line.transport, "receive", receive_counted)
+    # Given a step of two ControlNets, all of whose residuals have come: those of the second one first
+    controlnets, _, _ = make_job(line, spec("edge"), spec("depth"))
+    step = ask(controlnets)
+    for name in ("depth", "edge"):
+        server = make_server(line, name)
+        compute(server, [claim_next(server.steps, name)])
+    # Then the base model is given each
+    down, mid = by_diffusers(1.0, 1.0)
+    assert all(torch.equal(step.get(index), [*down, mid][index]) for index in places)
+    # And one is brought to the device at a time, after those that came before it
+    assert [count for _, count in held] == [1] * (2 * len(places))
+    most = sum(tensor.nbytes for tensor in (*down, mid))
+    assert max(held_bytes for held_bytes, _ in held) == most
+    assert held[-1][0] < most
