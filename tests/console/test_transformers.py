@@ -106,9 +106,7 @@ def test_a_controlnet_that_inpaints_has_no_image_of_its_own(
     assert_accessible(view)
     screenshot(view, "generate-inpaint")
     card, sent = submit(view)
-    assert sent["controlnets"] == [
-        {"name": "sd3-mask", "conditioning_scale": 1, "guidance_start": 0, "guidance_end": 1}
-    ]
+    assert sent["controlnets"] == [{"name": "sd3-mask", "guidance_start": 0, "guidance_end": 1}]
     again, sent = submit_again(view, transformers_api, card)
     assert "image" not in sent["controlnets"][0]
     first, second = (services.jobs.get(one.get_attribute("data-job") or "").spec for one in (card, again))
@@ -157,6 +155,25 @@ def test_the_form_has_the_fields_of_the_models_family_with_their_defaults(
     for label, default in placeholders.items():
         expect(view.get_by_label(label, exact=True)).to_have_attribute("placeholder", default)
     expect(view.get_by_label("Mu", exact=True)).to_have_count(int("Mu" in placeholders))
+
+
+def test_scales_that_nobody_has_set_are_those_of_such_a_job(view: Page) -> None:
+    strength = view.get_by_label("Strength: how much is generated anew, as a number")
+    add_image_and_mask(view)
+    expect(strength).to_have_value("0.6")
+    view.get_by_label("Model", exact=True).select_option("z")
+    add_control_image(view, "z-mask")
+    weight = view.get_by_label("Weight of ControlNet 1, as a number")
+    expect(strength).to_have_value("1")
+    expect(weight).to_have_value("0.75")
+    view.get_by_label("Model", exact=True).select_option("sd3")
+    view.get_by_label("ControlNet of ControlNet 1").select_option("sd3-mask")
+    expect(weight).to_have_value("1")
+    _, sent = submit(view)
+    assert (sent.get("strength"), sent["controlnets"][0].get("conditioning_scale")) == (None, None)
+    weight.fill("0.5")
+    _, sent = submit(view, "a dog")
+    assert sent["controlnets"][0]["conditioning_scale"] == 0.5
 
 
 def test_what_is_filled_in_for_a_family_is_sent_and_left_with_its_model(

@@ -10,9 +10,10 @@ import { readImage } from "./read_image.js";
 
 /**
  * The ControlNets of the job, each with its control image; an image that is dropped adds one, a button one that inpaints
- * and has none. `names`: those that fit the model.
+ * and has none.
  */
-export function ControlNetsSection({ names, catalog, size, errors }) {
+export function ControlNetsSection({ model, catalog, size, errors }) {
+  const names = model.controlnets ?? [];
   const chosen = form.value.controlnets;
   const inpainting = names.filter((name) => inpaints(name, catalog.controlnets));
   const shown = names.filter((name) => !inpainting.includes(name));
@@ -28,7 +29,7 @@ export function ControlNetsSection({ names, catalog, size, errors }) {
   return html`<fieldset class="section">
     <legend>ControlNets</legend>
     ${chosen.map(
-      (one, n) => html`<${ControlNet} key=${one.key} controlnet=${one} n=${n} names=${names} catalog=${catalog} size=${size} errors=${errors} />`,
+      (one, n) => html`<${ControlNet} key=${one.key} controlnet=${one} n=${n} model=${model} catalog=${catalog} size=${size} errors=${errors} />`,
     )}
     ${errors.controlnets && html`<p class="field-error">${errors.controlnets}</p>`}
     ${!names.length && html`<p class="muted">No ControlNet fits this model.</p>`}
@@ -39,14 +40,14 @@ export function ControlNetsSection({ names, catalog, size, errors }) {
   </fieldset>`;
 }
 
-function ControlNet({ controlnet, n, names, catalog, size, errors }) {
+function ControlNet({ controlnet, n, model, catalog, size, errors }) {
   const { key, image, name, control_mode, preprocessor, conditioning_scale, guidance_start, guidance_end } = controlnet;
   const { preprocessors } = catalog;
   const listed = catalog.controlnets.find((one) => one.name === name);
   const isInpainting = inpaints(name, catalog.controlnets);
   const change = (fields) => setControlNet(key, fields);
   const error = (field) => errors[`controlnets.${n}.${field}`];
-  const known = names.includes(name) ? names : [name, ...names];
+  const known = model.controlnets.includes(name) ? model.controlnets : [name, ...model.controlnets];
   const of = `ControlNet ${n + 1}`;
   const label = (text) => html`${text}<span class="visually-hidden"> of ${of}</span>`;
   return html`<div class="controlnet">
@@ -71,7 +72,7 @@ function ControlNet({ controlnet, n, names, catalog, size, errors }) {
     html`<${PreprocessorOptions} controlnet=${controlnet} preprocessors=${preprocessors} error=${error("preprocessor_options")} onChange=${change} />
     ${image && preprocessor !== "none" && html`<${ControlMap} controlnet=${controlnet} n=${n} size=${size} />`}`}
     <${Slider}
-      label="Weight" of=${of} value=${conditioning_scale} min=${0} max=${2} step=${0.05} error=${error("conditioning_scale")}
+      label="Weight" of=${of} value=${conditioning_scale ?? model.conditioning_scale} min=${0} max=${2} step=${0.05} error=${error("conditioning_scale")}
       onChange=${(value) => change({ conditioning_scale: value })}
     />
     <div class="fields">

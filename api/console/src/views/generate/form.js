@@ -14,19 +14,21 @@ const DEFAULTS = { shift: "the model's", mu: "by the size", cfg_normalization: 0
 
 /** The fields of the form, each with what the API says of it. `catalog`: what models and ControlNets there are. */
 export function FormFields({ catalog, errors }) {
-  const model = catalog.models.find(({ name }) => name === form.value.model) ?? catalog.models.find((one) => one.default);
+  const found = catalog.models.find(({ name }) => name === form.value.model) ?? catalog.models.find((one) => one.default);
   const { width, height, image, mask_image, controlnets } = form.value;
   const mode = !image ? "text" : mask_image ? "mask" : "image";
-  const fields = (controlnets.length ? model?.controlnet_fields?.[mode] : model?.fields) ?? [];
+  const defaults = controlnets.length ? found?.controlnet_defaults : found?.defaults;
+  const model = { ...found, ...defaults?.[mode] }; // with the defaults of such a job
+  const fields = (controlnets.length ? model.controlnet_fields?.[mode] : model.fields) ?? [];
   // What is filled in is sent, and can be emptied, though such a job does not take it.
   const taken = (names) => names.filter((name) => fields.includes(name) || form.value[name] !== "");
-  const size = { width: width || (image ? null : model?.width), height: height || (image ? null : model?.height) };
+  const size = { width: width || (image ? null : model.width), height: height || (image ? null : model.height) };
   return html`
     <${Prompts} more=${taken(PROMPTS)} errors=${errors} />
     <${ModelSection} catalog=${catalog} model=${model} options=${taken(OPTIONS)} errors=${errors} />
     <${LorasSection} errors=${errors} />
-    <${ControlNetsSection} names=${model?.controlnets ?? []} catalog=${catalog} size=${size} errors=${errors} />
-    <${ImageSection} errors=${errors} />
+    <${ControlNetsSection} model=${model} catalog=${catalog} size=${size} errors=${errors} />
+    <${ImageSection} model=${model} errors=${errors} />
     <${OutputSection} model=${model} errors=${errors} />
   `;
 }
@@ -53,21 +55,21 @@ function ModelSection({ catalog, model, options, errors }) {
   const number = (name, label, placeholder, more) => html`<${Field} label=${label} error=${errors[name]}>
     <input type="number" value=${state[name]} placeholder=${placeholder ?? ""} onInput=${set(name)} ...${more} />
   </>`;
-  const side = { min: model?.size_multiple, step: model?.size_multiple };
-  const takes = catalog.schedulers.find(({ name }) => name === (state.scheduler || model?.scheduler))?.takes ?? [];
+  const side = { min: model.size_multiple, step: model.size_multiple };
+  const takes = catalog.schedulers.find(({ name }) => name === (state.scheduler || model.scheduler))?.takes ?? [];
   const wrongSigma = Object.keys(errors).find((field) => field.startsWith("sigmas"));
   const names = catalog.models.map(({ name, workers }) => [name, workers.length ? name : `${name} (no worker)`]);
-  const schedulers = [["", `the model's: ${model?.scheduler ?? ""}`], ...(model?.schedulers ?? [])];
+  const schedulers = [["", `the model's: ${model.scheduler ?? ""}`], ...(model.schedulers ?? [])];
   return html`<fieldset class="section">
     <legend>Model</legend>
     <${Field} label="Model" hideLabel error=${errors.model}>
-      <${Select} options=${names} value=${state.model || model?.name} onChange=${setModel} />
+      <${Select} options=${names} value=${state.model || model.name} onChange=${setModel} />
     </>
     <div class="fields fields-3">
-      ${number("width", "Width", model?.width, side)} ${number("height", "Height", model?.height, side)}
-      ${number("num_images", "Images", 1, { min: 1 })} ${number("num_inference_steps", "Steps", model?.num_inference_steps, { min: 1 })}
-      ${number("guidance_scale", "Guidance", model?.guidance_scale, { min: 0, step: 0.5 })} <${Seed} error=${errors.seed} />
-      ${options.map((name) => number(name, inWords(name), DEFAULTS[name] ?? model?.[name], { step: "any" }))}
+      ${number("width", "Width", model.width, side)} ${number("height", "Height", model.height, side)}
+      ${number("num_images", "Images", 1, { min: 1 })} ${number("num_inference_steps", "Steps", model.num_inference_steps, { min: 1 })}
+      ${number("guidance_scale", "Guidance", model.guidance_scale, { min: 0, step: 0.5 })} <${Seed} error=${errors.seed} />
+      ${options.map((name) => number(name, inWords(name), DEFAULTS[name] ?? model[name], { step: "any" }))}
     </div>
     <${Field} label="Scheduler" error=${errors.scheduler}>
       <${Select} options=${schedulers} value=${state.scheduler} onChange=${(name) => setFields({ scheduler: name })} />
@@ -90,9 +92,8 @@ function Seed({ error }) {
   </div>`;
 }
 
-function ImageSection({ errors }) {
+function ImageSection({ model, errors }) {
   const { image, mask_image, strength } = form.value;
-  const usual = mask_image ? 1 : 0.8;
   return html`<fieldset class="section">
     <legend>Start from an image</legend>
     <${ImageInput}
@@ -101,7 +102,7 @@ function ImageSection({ errors }) {
     />
     ${image &&
     html`<${Slider}
-        label="Strength: how much is generated anew" value=${strength === "" ? usual : Number(strength)} min=${0} max=${1} step=${0.05}
+        label="Strength: how much is generated anew" value=${strength === "" ? model.strength : Number(strength)} min=${0} max=${1} step=${0.05}
         error=${errors.strength} onChange=${(value) => setFields({ strength: String(value) })}
       />
       <${ImageInput}
@@ -127,7 +128,7 @@ function OutputSection({ model, errors }) {
         <${Select} options=${PRIORITIES} value=${priority} onChange=${(value) => setFields({ priority: value })} />
       </>
     </div>
-    ${model?.prompt_syntaxes?.includes("a1111") !== false &&
+    ${model.prompt_syntaxes?.includes("a1111") !== false &&
     html`<${Checkbox}
       label="Weights in prompts, as A1111 writes them: (red:1.3)" checked=${prompt_syntax === "a1111"}
       onChange=${(isOn) => setFields({ prompt_syntax: isOn ? "a1111" : "plain" })}

@@ -87,7 +87,6 @@ export function addControlNet(image, name) {
 const NEW_CONTROLNET = {
   preprocessor: "none",
   preprocessor_options: {},
-  conditioning_scale: 1,
   guidance_start: 0,
   guidance_end: 1,
   control_mode: "",
