@@ -43,10 +43,10 @@ def find_wrong_option(
             return name, f"is no option of the model's scheduler; it has {', '.join(sorted(known))}"
         if (why := _misfit(name, value, known[name])) is not None:
             return name, why
-    ends = [(known | options).get(name) for name in ("base_image_seq_len", "max_image_seq_len")]
-    if facts.matches_flow and ends[0] == ends[1]:
-        wrong = next((name for name in options if name.endswith("_image_seq_len")), None)
-        return wrong and (wrong, "base_image_seq_len and max_image_seq_len must differ")
+    merged = {**known, **options}
+    ends = ("base_image_seq_len", "max_image_seq_len")
+    if facts.matches_flow and merged[ends[0]] == merged[ends[1]]:
+        return next(((name, f"{' and '.join(ends)} must differ") for name in options if name in ends), None)
     return None
 
 
