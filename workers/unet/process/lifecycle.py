@@ -29,6 +29,7 @@ from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
 from workers.families.engine_memory import describe_engines
 from workers.model_checks.source import check_model_entry
+from workers.model_checks.stored_dtype import widened_from
 from workers.runtime import device_loss
 from workers.runtime.budgets.memory_budget import budget_bytes
 from workers.runtime.celery_worker.consumer_check import ConsumerCheck
@@ -147,11 +148,22 @@ class WorkerLifecycle:
             settings, worker.device, step_bytes, takes_residuals=True
         )
         worker.loras.trim()
+        if worker.device.has_own_memory:
+            self._warn_of_widened()
         load_any(
             worker.models,
             sorted(worker.serves, key=lambda model: model != catalog.default_model),
             check=lambda model: check_model_entry(model, catalog.models[model], settings.catalog),
         )
+
+    def _warn_of_widened(self) -> None:
+        for name in self._worker.serves:
+            entry = self._catalog.models[name]
+            if (stored := widened_from(entry, self._settings.catalog)) is not None:
+                log.warning(
+                    "the catalog says no dtype of a model: it takes twice the memory of its files",
+                    extra={"model": name, "stored": stored, "loaded": entry.dtype},
+                )
 
     def _warm_up(self) -> None:
         """Run what was loaded once; meanwhile the fleet sees a worker that takes no jobs."""
