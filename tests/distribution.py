@@ -32,6 +32,7 @@ LONG = {
     "tests/workers/families/flux/test_split.py": 30,
     "tests/workers/unet/cfg_parallel/test_follower_search.py": 20,
     "tests/workers/unet/controlnet/claims/test_overdue_steps.py": 20,
+    "tests/workers/unet/embeddings/test_encode_for_job.py": 20,
     "tests/test_architecture.py": 15,
     "tests/workers/engines/test_compiled.py": 15,
     "tests/workers/runtime/test_process.py": 15,

@@ -47,6 +47,7 @@ INTEGRATION = frozenset(
         "workers/transport/backends/test_shared_memory.py",
         "workers/transport/test_servers.py",
         "workers/unet/cfg_parallel",
+        "workers/unet/embeddings/test_encode_for_job.py",
         "workers/unet/timesteps/test_dry_run.py",
         "workers/webhooks/test_kills.py",
     )

@@ -1,8 +1,12 @@
 """A worker without text encoders, and an idle one that encodes a prompt for it."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +15,12 @@ from redis import Redis
 
 from shared.catalog.entries import ModelEntry
 from shared.keys import LOCAL
+from shared.messaging.celery_app import encode_queue, make_celery
 from shared.metrics import EMBEDDING_LOOKUPS
+from shared.registry.availability import Availability
 from shared.registry.workers import remove_worker
+from shared.settings import ROOT, Settings
+from tests.infra.local.waiting import eventually
 from tests.tiny_models import EMOJI
 from tests.workers.lora.cache.buckets import counted
 from tests.workers.unet.embeddings.apart import Apart
@@ -21,7 +29,7 @@ from tests.workers.unet.jobs import pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.transport.keys import encoding_responses_key
 from workers.unet.embeddings.encode_for_job import encode_for_job
-from workers.unet.embeddings.encoding_requests import EncodingRequests
+from workers.unet.embeddings.encoding_requests import EncodingRequests, send_encode
 from workers.unet.embeddings.messages import TAKEN, EncodePrompt
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
 from workers.unet.embeddings.shared_embeddings import SharedEmbeddings
@@ -167,3 +175,42 @@ def test_a_helper_refuses_at_once_what_it_cannot_encode(make_worker: MakeWorker,
     message = EncodePrompt(job_id=job_id, attempt=token, key="0" * 64, responses="responses")
     assert encode_for_job(worker, message) == problem
     assert worker.residual.lrange(encoding_responses_key("responses"), 0, -1) == [b"refused"]
+
+
+def test_a_worker_process_takes_requests_from_its_queue(
+    make_worker: MakeWorker, servers: Settings, tmp_path: Path
+) -> None:
+    # Given a real worker with text encoders, and a database without jobs that other tests have left
+    worker = make_worker(redis_url=servers.redis_url.removesuffix("/0") + "/1")
+    worker.jobs.redis.flushdb()
+    settings, log = worker.settings, tmp_path / "helper.log"
+    environment = {
+        **os.environ,
+        "SWIFT_HOME": str(tmp_path),
+        "SWIFT_REDIS_URL": settings.redis_url,
+        "SWIFT_RESIDUAL_REDIS_URL": ",".join(settings.residual_redis_url),
+        "SWIFT_S3_PORT": str(settings.s3_port),
+        "SWIFT_WORKER_MODELS": "emoji-sd",
+        "SWIFT_HEARTBEAT_S": "0.2",
+    }
+    queue = encode_queue("emoji-sd")
+    options = ["-n", "helper@test", "--pool=threads", "-Q", queue]
+    command = [sys.executable, "-m", "celery", "-A", "workers.unet.app", "worker", *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+
+    def is_free() -> bool:
+        assert process.poll() is None, log.read_text()
+        return "helper@test" in Availability(worker.jobs.redis).free_workers()
+
+    try:
+        eventually(is_free, 90)
+        # When a worker without text encoders runs a job
+        send = partial(send_encode, make_celery(settings), worker.jobs.redis)
+        asking = Asking(worker, lambda message: send(message, "emoji-sd", 60))
+        assert run(asking.worker, spec(num_inference_steps=2, prompt="by a process")).status == "succeeded"
+        # Then it has loaded none
+        assert asking.apart.loads == [], log.read_text()
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
