@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
+from diffusers import StableDiffusionXLPipeline
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
@@ -70,7 +71,9 @@ class UNetModel(BaseModel):
         self.unet = pipe.unet
         self._stages = UNetStages(pipe.unet)
         factor = pipe.vae_scale_factor
-        self.latents = VaeLatents(pipe.vae, pipe.unet, factor)
+        # SDXL's pipelines alone follow this config: to encode in every type, to decode in float16.
+        is_upcast = isinstance(pipe, StableDiffusionXLPipeline) and bool(pipe.vae.config.force_upcast)
+        self.latents = VaeLatents(pipe.vae, pipe.unet, factor, encodes_in_float32=is_upcast)
         # Control images keep their range 0..1, as in StableDiffusionControlNetPipeline.
         self._control_images = VaeImageProcessor(
             vae_scale_factor=factor, do_convert_rgb=True, do_normalize=False

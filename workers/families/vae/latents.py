@@ -3,6 +3,7 @@
 Flux packs such latents into tokens (`workers.families.transformer.latents`).
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +16,20 @@ from workers.families.base_latents import EncodedImage, LatentSpace
 from workers.families.vae.preview import Previewer
 from workers.runtime.weights.loaded import first_parameter
 
+#: Modules of a VAE that it encodes with.
+_ENCODING = frozenset({"encoder", "quant_conv"})
+
 
 class VaeLatents(LatentSpace):
     """See `LatentSpace`."""
 
-    def __init__(self, vae: Any, denoiser: Any, factor: int) -> None:
-        """``factor``: pixels of a side of the image for one of the latents."""
+    def __init__(self, vae: Any, denoiser: Any, factor: int, *, encodes_in_float32: bool = False) -> None:
+        """``factor``: pixels of a side of the image for one of the latents.
+
+        ``encodes_in_float32``: whatever the type of the VAE's weights.
+        """
         self._vae, self._denoiser, self._factor = vae, denoiser, factor
+        self._encodes_in_float32 = encodes_in_float32
         self._previewer = Previewer(vae, self.to_vae)
 
     @property
@@ -43,7 +51,8 @@ class VaeLatents(LatentSpace):
 
     def encode(self, pixels: Tensor) -> EncodedImage:
         """See `LatentSpace`."""
-        return EncodedByVae(self._vae, pixels, self.dtype)
+        vae = _with_encoder_in_float32(self._vae) if self._encodes_in_float32 else self._vae
+        return EncodedByVae(vae, pixels, self.dtype)
 
     def shrink_mask(self, mask: Tensor, count: int) -> Tensor:
         """``(count, 1, h/f, w/f)``."""
@@ -96,6 +105,17 @@ class EncodedByVae:
 
     def _sample(self, generator: Generator) -> Tensor:
         return torch.as_tensor(retrieve_latents(self._encoded, generator=generator)).to(self._dtype)
+
+
+def _with_encoder_in_float32(vae: Any) -> Any:
+    """The same VAE with another encoder; the weights stay as they are, which may decode at the same time."""
+    if first_parameter(vae).dtype == torch.float32:
+        return vae
+    clone = copy.copy(vae)
+    modules = {name: module for name, module in vae.named_children() if name in _ENCODING}
+    parts = {name: copy.deepcopy(module).float() for name, module in modules.items()}
+    clone.__dict__["_modules"] = {**vae._modules, **parts}
+    return clone
 
 
 def _unscale(latents: Tensor, config: Any) -> Tensor:

@@ -1,5 +1,7 @@
 """Latents of a VAE: noise with diffusers' bits, and no walk through all modules of a model."""
 
+import copy
+
 import torch
 from diffusers import AutoencoderKL
 from diffusers.utils.torch_utils import randn_tensor
@@ -25,6 +27,24 @@ class SlowToAsk(nn.Module):
 class SlowVae(AutoencoderKL):
     device = SlowToAsk.device
     dtype = SlowToAsk.device
+
+
+def test_images_are_encoded_in_float32_by_weights_of_half_precision() -> None:
+    torch.manual_seed(0)
+    vae = AutoencoderKL(block_out_channels=(32,), latent_channels=4).eval().to(torch.bfloat16)
+    pixels = torch.rand(1, 3, 16, 16) * 2 - 1
+    # Given what diffusers' pipelines of SDXL do: cast the weights, encode, and cast them back
+    with torch.inference_mode():
+        upcast = copy.deepcopy(vae).float().encode(pixels.to(torch.bfloat16).float())
+        expected = upcast.latent_dist.sample(torch.Generator().manual_seed(1)).to(torch.bfloat16)
+        # When the latents of such a VAE are asked for
+        latents = VaeLatents(vae, vae, 8, encodes_in_float32=True)
+        sample = latents.encode(pixels).sample(torch.Generator().manual_seed(1))
+        own = VaeLatents(vae, vae, 8).encode(pixels).sample(torch.Generator().manual_seed(1))
+    # Then they are the same, and not those of its own type, which it still has
+    assert torch.equal(sample, expected * vae.config.scaling_factor)
+    assert not torch.equal(sample, own)
+    assert {weight.dtype for weight in vae.parameters()} == {torch.bfloat16}
 
 
 def test_a_job_asks_no_model_for_what_takes_a_walk_through_its_modules() -> None:
