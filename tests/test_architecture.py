@@ -57,6 +57,7 @@ LIBRARY_PRIVATES = {
     "_get_add_time_ids": "diffusers: SDXL's time ids",
     "_get_dtype_plan": "transformers: weights that keep another type than the model's",
     "_limit_move_to_pool": "Celery: a consumer's answer to a full pool",
+    "_modules": "torch: a module's children, None among them",
     "_optional_components": "diffusers: what a pipeline works without",
     "_pad_with_ids": "diffusers: Z-Image's tokens, filled up to a multiple",
     "_prepare_sequence": "diffusers: Z-Image's tokens of one kind as a batch",
