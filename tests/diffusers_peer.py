@@ -12,6 +12,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from shared.catalog.schedulers import SCHEDULERS
 from shared.jobs.options import FamilyOptions
@@ -25,6 +26,14 @@ CONTROL = EMOJI / "control" / "2_penguin.png"
 SOURCE = EMOJI / "control" / "colour_fish.png"
 #: Where it is repainted, if the request has a mask: left, top, right, bottom as shares of the sides.
 MASKED = (0.2, 0.3, 0.7, 0.9)
+#: Pipelines that decode latents as if no VAE shifted them.
+_FORGETS_SHIFT = frozenset(
+    {
+        "StableDiffusion3InpaintPipeline",
+        "StableDiffusionXLControlNetInpaintPipeline",
+        "StableDiffusionXLControlNetUnionInpaintPipeline",
+    }
+)
 
 
 def generate_with_diffusers(
@@ -44,8 +53,34 @@ def generate_with_diffusers(
         options |= wanted.model_dump(include=set(FamilyOptions.model_fields))
     known = inspect.signature(peer.__call__).parameters
     with named_for_diffusers(peer.text_encoder):
-        images = peer(wanted.prompt, **{name: options[name] for name in options if name in known}).images
+        given = {name: options[name] for name in options if name in known}
+        return run_pipeline(peer, prompt=wanted.prompt, **given)
+
+
+def run_pipeline(peer: Any, **options: Any) -> list[NDArray[np.int16]]:
+    """Pixels of every image that a pipeline generates, ``(h, w, 3)``.
+
+    The latents of one that `_FORGETS_SHIFT` are decoded as diffusers' other pipelines of its family do.
+    """
+    if type(peer).__name__ in _FORGETS_SHIFT:
+        latents = peer(**options, output_type="latent").images
+        with torch.no_grad():
+            pixels = peer.vae.decode(_as_the_vae_takes(latents, peer.vae.config), return_dict=False)[0]
+        images = peer.image_processor.postprocess(pixels)
+    else:
+        images = peer(**options).images
     return [np.asarray(image, dtype=np.int16) for image in images]
+
+
+def _as_the_vae_takes(latents: Tensor, config: Any) -> Tensor:
+    """As in `StableDiffusionXLPipeline` and `StableDiffusion3Pipeline`."""
+    if config.latents_mean is None:
+        return latents / config.scaling_factor + (config.shift_factor or 0)
+    mean, std = (
+        torch.tensor(config[name]).view(1, -1, 1, 1).to(latents.dtype)
+        for name in ("latents_mean", "latents_std")
+    )
+    return latents * std / config.scaling_factor + mean
 
 
 def make_scheduler(spec: JobSpec, config: Any) -> Any:

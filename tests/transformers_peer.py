@@ -17,7 +17,7 @@ from torch import Tensor
 from shared.catalog.schedulers import SCHEDULERS
 from shared.jobs.options import FamilyOptions
 from shared.jobs.spec import JobSpec
-from tests.diffusers_peer import CONTROL, fuse, mask_image, source_image
+from tests.diffusers_peer import CONTROL, fuse, mask_image, run_pipeline, source_image
 
 #: What diffusers adds to a pipeline's name for a task, unless one has a name of its own.
 _TASKS = {"text": "", "image": "Img2Img", "mask": "Inpaint"}
@@ -49,8 +49,8 @@ def generate_with_transformer(
         options |= {"control_image": source_image(), "control_mask": mask_image()}
     # From the global generator SD3 samples the latents of control images, and others those of masked images.
     torch.manual_seed(wanted.image_seeds[0])
-    images = peer(wanted.prompt, **{name: options[name] for name in options if name in known}).images
-    return [np.asarray(image, dtype=np.int16) for image in images]
+    given = {name: options[name] for name in options if name in known}
+    return run_pipeline(peer, prompt=wanted.prompt, **given)
 
 
 def generate_with_late_loras(

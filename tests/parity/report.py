@@ -16,7 +16,7 @@ PATH = Path(".run/parity.md")
 #: The same of an interrupted loop.
 CHECKPOINTS = "checkpoints"
 CHECKPOINTS_PATH = Path(".run/checkpoint_parity.md")
-KINDS = ("equal", "bounded", "refused")
+KINDS = ("equal", "shifted", "bounded", "refused")
 
 
 def outcome(row: Row, verdict: Verdict) -> dict[str, str]:
@@ -47,7 +47,7 @@ def table(outcomes: Iterable[dict[str, Any]]) -> str:
     """Rows by family and verdict, then the reasons of those that are not equal, then what failed."""
     outcomes = list(outcomes)
     held = Counter((one["family"], one["kind"]) for one in outcomes if one["passed"])
-    lines = ["| family | equal | bounded | refused |", "|---|---|---|---|"]
+    lines = [f"| family | {' | '.join(KINDS)} |", "|---" * (len(KINDS) + 1) + "|"]
     lines += [
         f"| {family} | " + " | ".join(str(held[family, kind]) for kind in KINDS) + " |" for family in FAMILIES
     ]

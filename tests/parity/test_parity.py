@@ -28,10 +28,7 @@ def test_a_row_is_what_diffusers_generates(
     ours, theirs = world.ours(spec), world.theirs(spec)
     distances = [np.abs(a - b).max() for a, b in zip(ours.pixels, theirs.pixels, strict=True)]
     assert max(distances) <= verdict.pixels
-    if verdict.is_shifted:
-        for a, b in zip(ours.latents, theirs.latents, strict=True):
-            torch.testing.assert_close(world.without_shift(spec, a), b, rtol=1e-3, atol=1e-3)
-    if verdict.kind == "equal":
+    if verdict.kind != "bounded":
         assert all(torch.equal(a, b) for a, b in zip(ours.latents, theirs.latents, strict=True))
 
 

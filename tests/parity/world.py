@@ -97,15 +97,6 @@ class World:
             assert torch.get_default_dtype() is torch.float32
             return Generated(generate(model.pipe, controlnets, sized, loras), latents)
 
-    def without_shift(self, spec: JobSpec, latents: Tensor) -> Tensor:
-        """What the VAE would be given if its config did not shift the channels."""
-        with self.worker.models.use(spec.model) as model:
-            config = model.pipe.vae.config
-        if config.latents_mean is None:
-            return latents - config.shift_factor
-        mean, std = (torch.tensor(config[name]).view(1, -1, 1, 1) for name in ("latents_mean", "latents_std"))
-        return (latents - mean) / std
-
 
 @contextmanager
 def _heard(model: BaseModel) -> Iterator[list[Tensor]]:

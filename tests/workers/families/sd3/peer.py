@@ -5,21 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import diffusers
-import numpy as np
 import torch
 from PIL import Image
 
 from shared.jobs.spec import JobSpec
-from tests.diffusers_peer import CONTROL, make_scheduler, mask_image, source_image
+from tests.diffusers_peer import CONTROL, make_scheduler, mask_image, run_pipeline, source_image
 from tests.workers.families.transformer.world import Decoded, TransformerWorld, decoded
 
 
 def theirs(world: TransformerWorld, spec: JobSpec, image_processor: Any = None) -> Decoded:
-    """What diffusers' pipeline generates with the models of the worker, or with another ``image_processor``.
-
-    Its pipeline for masks forgets the VAE's ``shift_factor`` at the end: its latents are decoded as those of
-    all others.
-    """
+    """What diffusers' pipeline generates with the worker's models, or with another ``image_processor``."""
     with world.models(spec) as (pipe, controlnets):
         peer = _assemble(pipe, controlnets, spec)
         peer.image_processor = image_processor or peer.image_processor
@@ -27,16 +22,9 @@ def theirs(world: TransformerWorld, spec: JobSpec, image_processor: Any = None) 
         known = inspect.signature(peer.__call__).parameters
         torch.manual_seed(spec.image_seeds[0])  # what control latents are sampled with
         given = {name: options[name] for name in options if name in known}
-        if spec.mask_image is None or controlnets:
-            with decoded(pipe.vae) as latents:
-                images = peer(**given).images
-        else:
-            last = peer(**given, output_type="latent").images
-            config = pipe.vae.config
-            with decoded(pipe.vae) as latents, torch.inference_mode():
-                pixels = pipe.vae.decode(last / config.scaling_factor + config.shift_factor).sample
-            images = peer.image_processor.postprocess(pixels)
-    return Decoded([np.asarray(image, dtype=np.int16) for image in images], latents)
+        with decoded(pipe.vae) as latents:
+            images = run_pipeline(peer, **given)
+    return Decoded(images, latents)
 
 
 def _assemble(pipe: Any, controlnets: Sequence[Any], spec: JobSpec) -> Any:
