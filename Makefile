@@ -16,7 +16,7 @@ export no_proxy := $(NO_PROXY)
 # fleets (tests/distribution.py).
 SPREAD := --numprocesses=$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist=loadfile
 
-# Of the parity matrix: each EVERY-th row.
+# Of the parity matrix: one in EVERY rows.
 EVERY ?= 1
 
 # Of the demo: emoji-sd or tiny-flux.

@@ -14,6 +14,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from safetensors.torch import save_file
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 EMOJI = Path("infra/emoji")
@@ -151,6 +152,11 @@ def make_pipeline(layout: str = "sd1", **scheduling: Any) -> Any:
 
 
 def make_lora(pipe: Any, path: Path, seed: int = 0) -> None:
+    """Write a LoRA with these `lora_tensors`."""
+    save_file(lora_tensors(pipe, seed), path)
+
+
+def lora_tensors(pipe: Any, seed: int = 0) -> dict[str, Tensor]:
     """A LoRA of rank 4 on some attention layers of the UNet and of the first text encoder, in PEFT's form."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
@@ -161,7 +167,7 @@ def make_lora(pipe: Any, path: Path, seed: int = 0) -> None:
                 key = f"{part}.{name}"
                 tensors[f"{key}.lora_A.weight"] = torch.randn(4, columns, generator=generator) * 0.1
                 tensors[f"{key}.lora_B.weight"] = torch.randn(rows, 4, generator=generator) * 0.1
-    save_file(tensors, path)
+    return tensors
 
 
 def _make_text_encoder(width: int, *, projected: bool = False) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 #: Of each attention module and feed-forward of a transformer, and of CLIP.
 TRAINED = (
@@ -21,16 +22,20 @@ TRAINED = (
 TRAINED_OF_CLIP = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
-def make_lora(
+def make_lora(pipe: Any, path: Path, **options: Any) -> None:
+    """Write a LoRA with these `lora_tensors`."""
+    save_file(lora_tensors(pipe, **options), path)
+
+
+def lora_tensors(
     pipe: Any,
-    path: Path,
     *,
     parts: Sequence[str] = ("transformer",),
     rank: int = 4,
     scale: float = 0.15,
     seed: int = 0,
-) -> None:
-    """Write a LoRA of some layers of ``parts``, which are names of the pipeline's components."""
+) -> dict[str, Tensor]:
+    """A LoRA of some layers of ``parts``, which are names of the pipeline's components."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for part in parts:
@@ -41,4 +46,4 @@ def make_lora(
                 stem = f"{part}.{name}"
                 tensors[f"{stem}.lora_A.weight"] = torch.randn(rank, columns, generator=generator) * scale
                 tensors[f"{stem}.lora_B.weight"] = torch.randn(rows, rank, generator=generator) * scale
-    save_file(tensors, path)
+    return tensors

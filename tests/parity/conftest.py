@@ -1,6 +1,6 @@
 """``pytest tests/parity --parity=full`` generates the whole matrix, else a sample; both write a table.
 
-``--every=N`` takes each N-th row of it, for a machine that has not got the hours.
+``--every=N`` takes one in N rows of it, for a machine that has not got the hours.
 """
 
 import itertools
@@ -25,7 +25,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "row" in metafunc.fixturenames:
         is_full = metafunc.config.getoption("--parity", "sample") == "full"
         rows = matrix.full() if is_full else matrix.sample()
-        metafunc.parametrize("row", rows[:: metafunc.config.getoption("--every", 1)], ids=str)
+        rows = matrix.one_in(metafunc.config.getoption("--every", 1), rows)
+        metafunc.parametrize("row", rows, ids=str)
 
 
 @pytest.fixture(scope="module")  # its ControlNet server reads the queues of a Redis that later tests use

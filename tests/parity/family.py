@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+from tests.parity.lora_forms.form import LoraForm
 
 #: Fields of a job.
 Fields = Mapping[str, Any]
@@ -34,8 +35,8 @@ class Axes:
     guidance_modes: frozenset[str] = frozenset()
     #: Makes a ControlNet of a name in ``controlnets`` for a pipeline, from a seed; None: it cannot have it.
     make_controlnet: Callable[[str, Any, int], Any]
-    #: Writes a LoRA of a name in ``loras`` for a pipeline, from a seed.
-    make_lora: Callable[[str, Any, Path, int], None]
+    #: Files of the names in ``loras``.
+    lora_forms: Mapping[str, LoraForm]
 
     @property
     def controlnet_names(self) -> list[str]:
@@ -66,8 +67,8 @@ class Family:
     loading: Fields = field(default_factory=dict)
 
     @property
-    def is_slow(self) -> bool:
-        """Half precision on a CPU: the matrix has few rows of it."""
+    def is_half_precision(self) -> bool:
+        """Slow on many CPUs: the matrix has few rows of it."""
         return self.dtype != "float32"
 
     @property

@@ -4,8 +4,10 @@ import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 
+from shared.catalog.schedulers import SCHEDULERS
 from tests.parity.axes import AXES, FAMILIES
 from tests.parity.family import Axes
+from tests.parity.lora_forms.peft_form import PEFT
 from tests.parity.peers import has_peer
 from tests.parity.rows import STEPS, Row
 from tests.parity.verdicts import RULES, expected
@@ -19,23 +21,37 @@ def full() -> list[Row]:
     return [row for axes in AXES for row in rows_of(axes)]
 
 
+def one_in(count: int, rows: Sequence[Row]) -> list[Row]:
+    """One in ``count`` of the rows, the same each time, in their order.
+
+    They are chosen at random: of each ``count``-th row, some names would never meet.
+    """
+    chosen = random.Random(0).sample(range(len(rows)), len(rows) // count)
+    return [rows[i] for i in sorted(chosen)]
+
+
 def rows_of(axes: Axes) -> list[Row]:
     """Every family of these axes with every mode, ControlNet and LoRA; every scheduler with every family and
     ControlNet, and over images.
 
-    Of slow families: every mode, and every ControlNet with every LoRA.
+    Of families of half precision: every mode, every scheduler, and every ControlNet with every LoRA in PEFT's
+    form; its bounds are too wide to judge other forms by.
     """
     turn = itertools.cycle(axes.schedulers)
     families = [name for name, family in FAMILIES.items() if family.axes is axes]
-    slow = [name for name in families if FAMILIES[name].is_slow]
-    fast = [name for name in families if name not in slow]
-    cells = [*itertools.product(fast, axes.modes, axes.controlnets, axes.loras)]
-    cells += [(family, mode, "one", "none") for family, mode in itertools.product(slow, axes.modes)]
-    cells += itertools.product(slow, ["plain"], axes.controlnets, axes.loras)
+    half = [name for name in families if FAMILIES[name].is_half_precision]
+    whole = [name for name in families if name not in half]
+    cells = [*itertools.product(whole, axes.modes, axes.controlnets, axes.loras)]
+    cells += [(family, mode, "one", "none") for family, mode in itertools.product(half, axes.modes)]
+    peft = [name for name, loras in axes.loras.items() if loras.keys() <= PEFT.keys()]
+    cells += itertools.product(half, ["plain"], axes.controlnets, peft)
     rows = [Row(*names, str(axes.modes[names[1]].get("scheduler") or next(turn))) for names in cells]
     rows += [
         Row(family, "plain", controlnets, "none", scheduler)
-        for family, controlnets, scheduler in itertools.product(fast, axes.controlnets, axes.schedulers)
+        for family, controlnets, scheduler in (
+            *itertools.product(whole, axes.controlnets, axes.schedulers),
+            *itertools.product(half, ("none", "one"), axes.schedulers),
+        )
     ]
     rows += [
         Row(family, mode, "none", "none", scheduler)
@@ -80,12 +96,17 @@ def _cost(row: Row) -> int:
 def _meetings(row: Row) -> frozenset[tuple[str, ...]]:
     """What is seen in a row; all but LoRAs only where there are none, because such a row can be equal."""
     axes, has_controlnets = row.model.axes, f"controlnets={row.controlnets != 'none'}"
-    if row.model.is_slow:
-        return frozenset({("slow", row.family)})
     if row.loras != "none":
-        met = {("lora", axes.name, row.loras), ("lora", row.family)}
+        met = {("lora", row.family), ("lora", axes.name, row.loras, f"half={row.model.is_half_precision}")}
         return frozenset(met if row.model.is_transformer else {*met, ("lora", row.controlnets)})
-    met = {("family", row.family, has_controlnets), ("scheduler", row.scheduler)}
+    precision = f"half={row.model.is_half_precision}"
+    met = {
+        ("family", row.family, has_controlnets),
+        ("scheduler", row.scheduler),
+        ("scheduler class", SCHEDULERS[row.scheduler].name, precision),
+    }
+    if row.model.is_half_precision:
+        return frozenset(met)
     if row.model.is_transformer:
         met |= {("controlnets", axes.name, row.controlnets), ("mode", row.mode)}
         met |= {("mode", axes.name, row.mode)} if row.mode in ("image", "mask") else set()

@@ -9,7 +9,12 @@ from shared.families import flux, qwen_image, sd3, z_image
 from shared.families.base import FamilyFacts
 from tests.parity.family import Axes, Family, Fields
 from tests.parity.images import CONTROL_IMAGE, IMAGE, MASKED
-from tests.parity.lora_forms import write_lora
+from tests.parity.lora_forms import flux as flux_loras
+from tests.parity.lora_forms import qwen_image as qwen_image_loras
+from tests.parity.lora_forms import sd3 as sd3_loras
+from tests.parity.lora_forms import z_image as z_image_loras
+from tests.parity.lora_forms.form import LoraForm
+from tests.parity.lora_forms.peft_form import PEFT
 from tests.tiny_transformers import (
     make_flux,
     make_flux_controlnet,
@@ -143,14 +148,13 @@ def _maker(make: Callable[..., Any]) -> Callable[[str, Any, int], Any]:
     return made
 
 
-_LORAS: dict[str, dict[str, float]] = {"none": {}, "two": {"a": 0.9, "b": -0.7}}
-_TEXT: dict[str, dict[str, float]] = {"text": {"text": 0.8}}
-_KOHYA: dict[str, dict[str, float]] = {"kohya": {"kohya": 0.8}}
-_COMFYUI: dict[str, dict[str, float]] = {"comfyui": {"comfyui": 0.8}}
-
-
 def _axes(
-    facts: FamilyFacts, guided_mode: str, with_images: str, make_controlnet: Callable[..., Any], **axes: Any
+    facts: FamilyFacts,
+    guided_mode: str,
+    with_images: str,
+    make_controlnet: Callable[..., Any],
+    lora_forms: Mapping[str, LoraForm],
+    **axes: Any,
 ) -> Axes:
     """``guided_mode`` has an unconditional branch, or none, unlike "plain"; see `Axes` for the others."""
     return Axes(
@@ -159,7 +163,12 @@ def _axes(
         with_images=(with_images,),
         guidance_modes=frozenset({"plain", guided_mode}),
         make_controlnet=_maker(make_controlnet),
-        make_lora=write_lora,
+        loras={
+            "none": {},
+            "two": {"a": 0.9, "b": -0.7},
+            **{name: {name: 0.8} for name in lora_forms if name not in PEFT},
+        },
+        lora_forms=lora_forms,
         **axes,
     )
 
@@ -169,36 +178,36 @@ FLUX = _axes(
     "true-cfg",
     "flux-dev",
     make_flux_controlnet,
+    flux_loras.FORMS,
     modes=_FLUX_MODES,
     controlnets=_FLUX_CONTROLNETS,
-    loras={**_LORAS, **_TEXT, **_KOHYA},
 )
 SD3 = _axes(
     sd3.SD3,
     "negative",
     "sd3.5-medium",
     make_sd3_controlnet,
+    sd3_loras.FORMS,
     modes=_SD3_MODES,
     controlnets=_SD3_CONTROLNETS,
-    loras={**_LORAS, **_TEXT},
 )
 QWEN_IMAGE = _axes(
     qwen_image.QWEN_IMAGE,
     "true-cfg",
     "qwen-image",
     make_qwen_image_controlnet,
+    qwen_image_loras.FORMS,
     modes=_QWEN_MODES,
     controlnets={**_CONTROLNETS, **_RANGE, **_INPAINT},
-    loras={**_LORAS, **_KOHYA, **_COMFYUI},
 )
 Z_IMAGE = _axes(
     z_image.Z_IMAGE,
     "unguided",
     "z-image",
     make_z_image_controlnet,
+    z_image_loras.FORMS,
     modes=_Z_IMAGE_MODES,
     controlnets=_Z_IMAGE_CONTROLNETS,
-    loras={**_LORAS, **_KOHYA, **_COMFYUI},
 )
 
 #: Their models' own sizes are far larger.

@@ -1,13 +1,13 @@
 """The axes of UNets: a new variant, mode or ControlNet is one row."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from shared.catalog.schedulers import DIFFUSION_SCHEDULERS
 from tests.parity.family import Axes, Family
 from tests.parity.images import CONTROL_IMAGE, IMAGE, MASKED
-from tests.tiny_models import make_controlnet, make_lora, make_pipeline, make_union
+from tests.parity.lora_forms.unet import FORMS
+from tests.tiny_models import make_controlnet, make_pipeline, make_union
 
 _SIZES = {
     "prompt_2": "a blue car",
@@ -85,17 +85,19 @@ CONTROLNETS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 
-LORAS: dict[str, dict[str, float]] = {"none": {}, "one": {"a": 0.9}, "two": {"a": 0.5, "b": -0.7}}
+LORAS: dict[str, dict[str, float]] = {
+    "none": {},
+    "one": {"a": 0.9},
+    "two": {"a": 0.5, "b": -0.7},
+    "kohya": {"kohya": 0.8},
+    "loha": {"loha": 0.8},
+}
 
 
 def _make_controlnet(name: str, pipe: Any, seed: int) -> Any:
     if name != "union":
         return make_controlnet(pipe.unet, seed, **CONTROLNET_OPTIONS.get(name, {}))
     return make_union(pipe.unet, seed) if pipe.unet.config.addition_embed_type else None
-
-
-def _make_lora(name: str, pipe: Any, path: Path, seed: int) -> None:
-    make_lora(pipe, path, seed)
 
 
 AXES = Axes(
@@ -107,7 +109,7 @@ AXES = Axes(
     schedulers=DIFFUSION_SCHEDULERS,
     with_images=("sd1", "sdxl"),
     make_controlnet=_make_controlnet,
-    make_lora=_make_lora,
+    lora_forms=FORMS,
 )
 
 
@@ -130,6 +132,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "sdxl": _family("sdxl", scheduling={"steps_offset": 1}),
     "sdxl-float16": _family("sdxl", dtype="float16"),  # its VAE is upcast
+    "sdxl-bfloat16": _family("sdxl", dtype="bfloat16"),
     "sdxl-turbo": _family("sdxl", scheduling={"timestep_spacing": "trailing"}, body={"guidance_scale": 0.0}),
     "lcm": _family("lcm", body={"guidance_scale": 8.5}),
     "sdxl-lcm": _family("sdxl-lcm", body={"guidance_scale": 1.0}),

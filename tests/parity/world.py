@@ -23,6 +23,7 @@ from shared.settings import Settings
 from tests.api.services import resolved
 from tests.diffusers_peer import generate_with_diffusers
 from tests.parity.axes import FAMILIES
+from tests.parity.fused import FusedPipelines, write_lora
 from tests.parity.rows import Row
 from tests.transformers_peer import generate_with_transformer
 from tests.workers.conftest import worker_maker
@@ -49,10 +50,10 @@ class Generated:
 class World:
     """Models on disk, a catalog that names them, the web that accepts jobs, a worker that runs them."""
 
-    folder: Path
     services: Services
     worker: UNetWorker
     controlnets: ModelCache[ControlNet]
+    fused: FusedPipelines
     #: What `images` has generated.
     generated: dict[Row, list[bytes]] = field(default_factory=dict, compare=False)
 
@@ -70,7 +71,7 @@ class World:
         """What a worker generates; raises what it refuses the job with."""
         with self.worker.models.use(spec.model) as model:
             model.latents.prepare_preview()  # once a model, it decodes too
-            with _heard(model) as latents:
+            with _heard(model.pipe) as latents:
                 job_id, _ = self.worker.jobs.create(spec, tenant=LOCAL)
                 execute_job(self.worker, job_id, "unet1@test")
         pngs = [self.worker.images.get(image.key) for image in self.worker.jobs.get(job_id).images]
@@ -78,7 +79,6 @@ class World:
 
     def theirs(self, spec: JobSpec) -> Generated:
         """What diffusers generates with the very same models."""
-        loras = [(self.folder / f"{lora.name}.safetensors", lora.scale) for lora in spec.loras]
         with ExitStack() as stack:
             model = stack.enter_context(self.worker.models.use(spec.model))
             controlnets = [
@@ -86,7 +86,6 @@ class World:
                 for controlnet in spec.controlnets
             ]
             model.patcher.restore()  # of a job's LoRAs: they stay until the next one
-            latents = stack.enter_context(_heard(model))
             width, height = model.size(spec.width, spec.height)
             sized = spec.model_copy(update={"width": width, "height": height})
             is_unet = hasattr(model.pipe, "unet")
@@ -95,14 +94,16 @@ class World:
             # threads: Qwen-Image's mean and deviation of latents would be rounded.
             stack.enter_context(self.worker.models.memory.one_load_at_a_time())
             assert torch.get_default_dtype() is torch.float32
-            return Generated(generate(model.pipe, controlnets, sized, loras), latents)
+            pipe = self.fused.get(spec.model, model.pipe, spec.loras) if spec.loras else model.pipe
+            latents = stack.enter_context(_heard(pipe))
+            return Generated(generate(pipe, controlnets, sized), latents)
 
 
 @contextmanager
-def _heard(model: BaseModel) -> Iterator[list[Tensor]]:
+def _heard(pipe: Any) -> Iterator[list[Tensor]]:
     """Collects what the VAE's first layer is given."""
     heard: list[Tensor] = []
-    vae = model.pipe.vae
+    vae = pipe.vae
     first = vae.post_quant_conv or vae.decoder.conv_in  # some have none
     hook = first.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].detach().clone()))
     try:
@@ -127,7 +128,8 @@ def make_world(servers: Settings, folder: Path, rows: Collection[Row]) -> Iterat
     models, controlnets = ModelCache(load, memory), controlnet_cache(catalog, settings, memory)
     with worker_maker(settings, models, controlnets, list(catalog.controlnets), folder) as make:
         configs = ControlNetConfigs(config_reader(catalog, settings))
-        yield World(folder, services, replace(make(), controlnet_configs=configs), controlnets)
+        worker = replace(make(), controlnet_configs=configs)
+        yield World(services, worker, controlnets, FusedPipelines(folder))
 
 
 def _write_models(folder: Path, rows: Collection[Row]) -> Path:
@@ -151,9 +153,9 @@ def _write_models(folder: Path, rows: Collection[Row]) -> Path:
                 f'source = "{name}-{controlnet}"',
                 f'model = "{name}"',
             ]
-        for seed, lora in enumerate(family.axes.lora_names):
+        for lora in family.axes.lora_names:
             if f"{name}-{lora}" in named:
-                family.axes.make_lora(lora, pipe, folder / f"{name}-{lora}.safetensors", seed)
+                write_lora(family.axes.lora_forms[lora], pipe, folder / f"{name}-{lora}.safetensors")
     path = folder / "catalog.toml"
     path.write_text("\n".join(lines))
     return path
