@@ -109,7 +109,8 @@ def _meetings(row: Row) -> frozenset[tuple[str, ...]]:
         return frozenset(met)
     if row.model.is_transformer:
         met |= {("controlnets", axes.name, row.controlnets), ("mode", row.mode)}
-        met |= {("mode", axes.name, row.mode)} if row.mode in ("image", "mask") else set()
+        if row.controlnets != "zero":
+            met.add(("task", axes.name, row.task, has_controlnets))
         met |= {("mode", axes.name, row.mode, has_controlnets)} if row.mode in axes.guidance_modes else set()
         if row.controlnets == "range" and row.scheduler == "unipc_flow":  # which looks back over the steps
             met.add(("part of the steps", axes.name))

@@ -21,7 +21,7 @@ _CONTROLNET_ARGUMENTS = {
     "guidance_end": "control_guidance_end",
     "control_mode": "control_mode",
 }
-#: The same of jobs whose ControlNets are shown image and mask; such pipelines generate all that it marks.
+#: The same of jobs whose ControlNets are shown image and mask, and nothing else.
 _MASKED_ARGUMENTS = {"image": "control_image", "mask_image": "control_mask"}
 #: Fields that the pipeline is not told.
 _OF_THE_SCHEDULER = {"scheduler", "shift", "seed"}
@@ -52,9 +52,11 @@ def _transformer_has_peer(row: Row) -> bool:
         return False  # its pipeline fails with a generator for each image
     arguments, mode = dict(_ARGUMENTS), dict(mode)
     if row.controlnets == "inpaint":
-        if row.task != "mask" or mode.pop("strength", None) != 1.0:
+        if row.task != "mask":
             return False
         arguments |= _MASKED_ARGUMENTS
+    if row.masks_by_controlnets and mode.pop("strength", None) != 1.0:
+        return False  # these pipelines generate all that a mask marks
     wanted = {arguments.get(name, name) for name, value in mode.items() if value is not None}
     for controlnet in row.model.axes.controlnets[row.controlnets]:
         wanted |= {_CONTROLNET_ARGUMENTS[name] for name in controlnet if name != "name"}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from shared.families.registry import named
 from tests.parity.axes import FAMILIES
 from tests.parity.family import Family
 
@@ -58,3 +59,10 @@ class Row:
         """What it generates from: "text", "image" or "mask"."""
         body = self.body
         return "mask" if body.get("mask_image") else "image" if body.get("image") else "text"
+
+    @property
+    def masks_by_controlnets(self) -> bool:
+        """Whether its ControlNets see its mask, and the base model does not."""
+        facts = named(self.model.axes.name)
+        is_masked = self.task == "mask" and self.controlnets != "none"
+        return is_masked and facts is not None and facts.mask_reader != "base_model"

@@ -58,6 +58,10 @@ RULES: list[tuple[Callable[[Row], bool], Verdict]] = [
         _refused("Qwen-Image's sigmas end above 0: of one step they are no numbers", "cannot walk 1"),
     ),
     (
+        lambda row: row.controlnets == "1.0" and row.task == "mask",
+        _refused("Z-Image's ControlNets of version 1.0 see no mask", "not trained to inpaint"),
+    ),
+    (
         lambda row: row.controlnets == "mixed",
         _refused("diffusers sums ControlNets of different layouts in part", "residuals"),
     ),
