@@ -1,5 +1,6 @@
 """For each name on an axis, rows that differ by it alone: their images show what it changes."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,8 +16,8 @@ _PLAIN: list[tuple[tuple[str, ...], str]] = [
     (("qwen-image",), "flow_match_euler"),
     (("z-image",), "flow_match_euler"),
 ]
-#: The mode of a job that may name a ControlNet, if it is not plain.
-_MODES = {"inpaint": "mask-whole"}
+#: Modes of rows that differ by a name, or by one on an axis, if these are not plain; the cheapest first.
+_MODES = {"inpaint": ("mask-whole",), "loras": ("one-step", "plain")}
 #: Names that change nothing.
 _UNCHANGED = ("plain", "none", "zero")
 
@@ -31,11 +32,12 @@ class Pair(NamedTuple):
 def _pairs_of(families: Iterable[str], scheduler: str, axis: str, name: str) -> list[Pair]:
     """One for each family that does not refuse it."""
     pairs = []
-    for family in families:
-        row = Row(family, _MODES.get(name, "plain"), "none", "none", scheduler)
+    for family, mode in itertools.product(families, _MODES.get(name, _MODES.get(axis, ("plain",)))):
+        row = Row(family, mode, "none", "none", scheduler)
         changed = replace(row, **{axis: name})
-        own = str(row.model.axes.modes[changed.mode].get("scheduler", scheduler))
-        if expected(changed).kind != "refused":
+        modes = row.model.axes.modes
+        if mode in modes and expected(changed).kind != "refused":
+            own = str(modes[changed.mode].get("scheduler", scheduler))
             pairs.append(Pair(replace(row, scheduler=own), replace(changed, scheduler=own)))
     return pairs
 

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from shared.catalog.schedulers import SCHEDULERS
@@ -81,7 +82,18 @@ def _sample_of(rows: Sequence[Row]) -> list[Row]:
         best = max(first, key=lambda meetings: len(wanted & meetings))
         wanted -= best
         taken.append(first[best])
-    return taken
+    return _without_needless(taken)
+
+
+def _without_needless(rows: Sequence[Row]) -> list[Row]:
+    """Without rows whose meetings are all seen in the others, the dearest first."""
+    needed = list(rows)
+    counts = Counter(itertools.chain.from_iterable(map(_meetings, rows)))
+    for row in sorted(rows, key=_cost, reverse=True):
+        if all(counts[meeting] > 1 for meeting in _meetings(row)):
+            needed.remove(row)
+            counts.subtract(_meetings(row))
+    return needed
 
 
 def _cost(row: Row) -> int:
@@ -105,7 +117,7 @@ def _meetings(row: Row) -> frozenset[tuple[str, ...]]:
         ("scheduler", row.scheduler),
         ("scheduler class", SCHEDULERS[row.scheduler].name, precision),
     }
-    if row.model.is_half_precision:
+    if row.model.is_half_precision and row.model.is_transformer:
         return frozenset(met)
     if row.model.is_transformer:
         met |= {("controlnets", axes.name, row.controlnets), ("mode", row.mode)}
