@@ -198,4 +198,7 @@ def fuse(pipe: Any, loras: Sequence[tuple[Path, float]]) -> None:
     for name, (path, _) in zip(names, loras, strict=True):
         pipe.load_lora_weights(str(path.parent.resolve()), weight_name=path.name, adapter_name=name)
     pipe.set_adapters(names, [scale for _, scale in loras])
-    pipe.fuse_lora(adapter_names=names)
+    parts = [
+        part for part in pipe._lora_loadable_modules if hasattr(getattr(pipe, part, None), "peft_config")
+    ]
+    pipe.fuse_lora(parts, adapter_names=names)  # by default, Flux' text encoders keep theirs apart

@@ -1,12 +1,14 @@
 """diffusers' pipelines with LoRAs in their weights."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from cachetools import LRUCache
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from shared.jobs.spec import LoraRef
 from tests.diffusers_peer import fuse
@@ -44,12 +46,33 @@ class FusedPipelines:
         loaded = [(path, scale) for path, scale in files if not _added_file(path).exists()]
         if loaded:
             fuse(pipe, loaded)
+            pipe.unload_lora_weights()  # what is fused stays
         for path, scale in files:
             if _added_file(path).exists():
                 for name, change in load_file(_added_file(path)).items():
                     part, _, weight = name.partition(".")
                     getattr(pipe, part).get_parameter(weight).data.add_(change, alpha=scale)
         return pipe
+
+
+def weights_of(pipe: Any) -> dict[str, Tensor]:
+    """The weights of all models of a pipeline, by ``PART.NAME``."""
+    models = {part: one for part, one in pipe.components.items() if isinstance(one, nn.Module)}
+    return {
+        f"{part}.{name}": weight.detach()
+        for part, model in models.items()
+        for name, weight in model.named_parameters()
+    }
+
+
+def roundings_apart(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    """The largest difference of weights, in units of the last place of the largest one in the tensor."""
+    assert ours.keys() == theirs.keys()
+    return max(
+        float((ours[name].float() - other.float()).abs().max() / other.float().abs().max().clamp_min(1e-30))
+        / torch.finfo(other.dtype).eps
+        for name, other in theirs.items()
+    )
 
 
 def _added_file(path: Path) -> Path:

@@ -40,7 +40,7 @@ def rows_of(axes: Axes) -> list[Row]:
     ControlNet, and over images.
 
     Of families of half precision: every mode, every scheduler, and every ControlNet with every LoRA in PEFT's
-    form; its bounds are too wide to judge other forms by.
+    form; its roundings are too wide to judge other forms by.
     """
     turn = itertools.cycle(axes.schedulers)
     families = [name for name, family in FAMILIES.items() if family.axes is axes]

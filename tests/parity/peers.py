@@ -35,7 +35,8 @@ def has_peer(row: Row) -> bool:
 def _transformer_has_peer(row: Row) -> bool:
     base = next(name for layout, name in _PIPELINES.items() if row.model.layout.startswith(layout))
     kind = pipeline_class(base, row.task, has_controlnets=row.controlnets != "none")
-    if kind is None or (row.task != "text" and not SCHEDULERS[row.scheduler].begins_from_image):
+    begins_with_noise = row.task == "text" or row.masks_by_controlnets
+    if kind is None or not (begins_with_noise or SCHEDULERS[row.scheduler].begins_from_image):
         return False
     if row.scheduler == "dpmpp_2m_flow" and base == "Flux" and row.controlnets != "none":
         return False  # the scheduler takes no sigmas, and this pipeline always gives some

@@ -16,13 +16,12 @@ PATH = Path(".run/parity.md")
 #: The same of an interrupted loop.
 CHECKPOINTS = "checkpoints"
 CHECKPOINTS_PATH = Path(".run/checkpoint_parity.md")
-KINDS = ("equal", "shifted", "bounded", "refused")
+KINDS = ("equal", "patched", "shifted", "refused")
 
 
 def outcome(row: Row, verdict: Verdict) -> dict[str, str]:
     """What a report carries."""
-    bound = f" (at most {verdict.pixels} of 255 in a pixel)" if verdict.kind == "bounded" else ""
-    return {**asdict(row), "kind": verdict.kind, "why": verdict.why + bound}
+    return {**asdict(row), "kind": verdict.kind, "why": verdict.why}
 
 
 def write_report(reporter: Any) -> None:

@@ -23,7 +23,7 @@ from shared.settings import Settings
 from tests.api.services import resolved
 from tests.diffusers_peer import generate_with_diffusers
 from tests.parity.axes import FAMILIES
-from tests.parity.fused import FusedPipelines, write_lora
+from tests.parity.fused import FusedPipelines, weights_of, write_lora
 from tests.parity.rows import Row
 from tests.transformers_peer import generate_with_transformer
 from tests.workers.conftest import worker_maker
@@ -77,15 +77,27 @@ class World:
         pngs = [self.worker.images.get(image.key) for image in self.worker.jobs.get(job_id).images]
         return Generated([np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs], latents)
 
+    def weights(self, spec: JobSpec) -> dict[str, Tensor]:
+        """The weights of a job's model as they are: with the LoRAs of the job that `ours` has run last."""
+        with self.worker.models.use(spec.model) as model:
+            return weights_of(model.pipe)
+
+    def fused_weights(self, spec: JobSpec) -> dict[str, Tensor]:
+        """The same weights as diffusers fuses a job's LoRAs into them."""
+        with self.worker.models.use(spec.model) as model:
+            model.patcher.restore()
+            return weights_of(self.fused.get(spec.model, model.pipe, spec.loras))
+
     def theirs(self, spec: JobSpec) -> Generated:
-        """What diffusers generates with the very same models."""
+        """What diffusers generates with the very same models, and with the LoRAs that `ours` left in them."""
         with ExitStack() as stack:
             model = stack.enter_context(self.worker.models.use(spec.model))
             controlnets = [
                 stack.enter_context(self.controlnets.use(controlnet.name)).model
                 for controlnet in spec.controlnets
             ]
-            model.patcher.restore()  # of a job's LoRAs: they stay until the next one
+            if not spec.loras:
+                model.patcher.restore()  # of an earlier job's LoRAs: they stay until the next one
             width, height = model.size(spec.width, spec.height)
             sized = spec.model_copy(update={"width": width, "height": height})
             is_unet = hasattr(model.pipe, "unet")
@@ -94,9 +106,8 @@ class World:
             # threads: Qwen-Image's mean and deviation of latents would be rounded.
             stack.enter_context(self.worker.models.memory.one_load_at_a_time())
             assert torch.get_default_dtype() is torch.float32
-            pipe = self.fused.get(spec.model, model.pipe, spec.loras) if spec.loras else model.pipe
-            latents = stack.enter_context(_heard(pipe))
-            return Generated(generate(pipe, controlnets, sized), latents)
+            latents = stack.enter_context(_heard(model.pipe))
+            return Generated(generate(model.pipe, controlnets, sized), latents)
 
 
 @contextmanager
