@@ -16,13 +16,17 @@ _TOKENIZER_DEFAULTS = (
 )
 
 
+#: Of transformers' configs: how weights were loaded, which their own hash knows, and by which version.
+_OF_THE_LOAD = frozenset({"dtype", "torch_dtype", "transformers_version"})
+
+
 def text_encoders_sha256(
     weights: str, encoders: Mapping[str, tuple[Any, Any]], facts: Mapping[str, Any]
 ) -> str:
     """The hash of all that decides embeddings: ``weights``, their hash, each encoder's config and tokenizer,
     by part, and ``facts`` that a family knows of."""
     described = [
-        [part, json.loads(encoder.config.to_json_string()), _describe_tokenizer(tokenizer)]
+        [part, _without_load(json.loads(encoder.config.to_json_string())), _describe_tokenizer(tokenizer)]
         for part, (encoder, tokenizer) in sorted(encoders.items())
     ]
     return _json_sha256([weights, described, dict(facts)])
@@ -35,6 +39,13 @@ def configs_sha256(texts: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
         for part, config in configs.items()
     }
     return _json_sha256([texts, described])
+
+
+def _without_load(config: Any) -> Any:
+    """A config of an encoder, and of its parts, but for what a load writes into it."""
+    if not isinstance(config, dict):
+        return config
+    return {name: _without_load(value) for name, value in config.items() if name not in _OF_THE_LOAD}
 
 
 def _describe_tokenizer(tokenizer: Any) -> list[Any]:

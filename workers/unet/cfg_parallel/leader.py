@@ -16,6 +16,7 @@ from workers.unet.cfg_parallel.controlnet_check import as_used_here, why_refused
 from workers.unet.cfg_parallel.follower_search import FollowerSearch
 from workers.unet.cfg_parallel.messages import BranchPrediction, BranchStep
 from workers.unet.cfg_parallel.policy import may_split
+from workers.unet.output.receipt import worker_receipt
 
 log = logging.getLogger(__name__)
 
@@ -119,12 +120,19 @@ class Leader:
         self._follower = ready
         if ready.model_sha256 != self._context.model.sha256:
             self._lose_follower("it has other weights of the model")
-        elif ready.configs_sha256 not in ("", self._context.model.configs_sha256):
+        elif self._has_other_configs(ready):
             self._lose_follower("it has other configs or tokenizers of the model")
         elif self._context.spec.is_exact and not self._is_alike(ready):
             self._lose_follower("an exact job is computed on one platform")
         elif self.receipt is not None and ready.receipt != self.receipt:
             self._lose_follower("it computes with something else than the follower before it")
+
+    def _has_other_configs(self, ready: BranchPrediction) -> bool:
+        """Other versions of libraries write other configs, and older workers tell of none."""
+        model = self._context.model
+        if ready.configs_sha256 in ("", model.configs_sha256) or ready.receipt is None:
+            return False
+        return ready.receipt.versions == worker_receipt(model).versions
 
     def _is_alike(self, ready: BranchPrediction) -> bool:
         here = self._context.worker.steps.platform_digest

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from infra.tiny_models.z_image import make_z_image
 from workers.families.z_image.model import ZImageModel
@@ -30,10 +31,12 @@ def test_an_edit_of_a_config_or_tokenizer_shows(edit: Callable[[Any], None]) -> 
     assert configs_sha256(edit) != configs_sha256()
 
 
-def test_the_folder_and_the_version_that_saved_it_do_not_show() -> None:
+def test_the_folder_the_version_that_saved_it_and_how_it_was_loaded_do_not_show() -> None:
     def move(pipe: Any) -> None:
         for part in (pipe.vae, pipe.transformer):
             part.register_to_config(_name_or_path="/elsewhere", _diffusers_version="0.1.0")
+        pipe.text_encoder.config.dtype = torch.float16  # as `from_config` with a type writes it
+        pipe.text_encoder.config.transformers_version = "0.1.0"
         pipe.text_encoder.config.name_or_path = pipe.tokenizer.name_or_path = "/elsewhere"
 
     assert configs_sha256(move) == configs_sha256()

@@ -200,6 +200,16 @@ def test_workers_with_other_weights_are_offered_the_job_once_each(
         assert not job.leader.has_follower()
 
 
+def test_configs_of_other_versions_of_libraries_are_not_compared(
+    make_worker: MakeWorker, three_are_idle: None
+) -> None:
+    with led(make_worker()) as job:
+        other = Follower(job.worker, job.offer(), "unet2@test")
+        versions = {**job.receipt.versions, "transformers": "0.1.0"}
+        other.respond_ready(job.sha256, job.receipt.model_copy(update={"versions": versions}), "0" * 64)
+        assert job.leader.has_follower()
+
+
 def test_a_later_follower_must_compute_with_what_the_first_one_did(
     make_worker: MakeWorker, three_are_idle: None
 ) -> None:
