@@ -23,7 +23,6 @@ from api.schemas.problems import error_responses
 from api.services import Services
 from api.submission.known_model import known_model
 from shared.catalog.entries import LoadOptions, ModelEntry
-from shared.catalog.model_families import ModelFamilies
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, schedulers_of, step_limits
 from shared.errors import NotFound
@@ -77,8 +76,8 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 **_family(known_model(services.families, name), controlnets),
                 scheduler_config=entry.scheduler_config,
                 schedulers=_schedulers(services, name),
-                defaults=_defaults(services.families, name, has_controlnets=False),
-                controlnet_defaults=_defaults(services.families, name, has_controlnets=True),
+                defaults=_defaults(services, name, has_controlnets=False),
+                controlnet_defaults=_defaults(services, name, has_controlnets=True),
                 size_multiple=services.families.size_multiple(name),
                 max_side_px=_max_side_px(services, name),
                 step_limits=_limits(services, name),
@@ -158,14 +157,14 @@ def _family(model: KnownModel | None, controlnets: Sequence[str]) -> dict[str, A
     }
 
 
-def _defaults(
-    families: ModelFamilies, name: str, *, has_controlnets: bool
-) -> dict[Mode, JobDefaultsResponse]:
+def _defaults(services: Services, name: str, *, has_controlnets: bool) -> dict[Mode, JobDefaultsResponse]:
+    families, limit = services.families, services.settings.max_steps
     model = known_model(families, name)
     modes = MODES if model is None else (controlnet_modes_of if has_controlnets else modes_of)(model)
     found = {}
     for mode in _listed_modes(modes) or []:
         usual = families.job_defaults(name, mode, has_controlnets=has_controlnets)
+        usual = usual._replace(num_inference_steps=min(usual.num_inference_steps, limit))
         unused = {"strength"} if mode == "text" else set()
         unused |= set() if has_controlnets else {"conditioning_scale"}
         found[mode] = JobDefaultsResponse(**{**usual._asdict(), **dict.fromkeys(unused)})

@@ -8,7 +8,7 @@ from shared.catalog.model_families import ModelFamilies
 from shared.catalog.scheduler_aliases import canonical_name
 from shared.catalog.scheduler_options import find_wrong_option
 from shared.catalog.schedulers import SCHEDULERS, schedulers_of, shift_problem, step_limits
-from shared.families.base import MODES, Config, FamilyFacts
+from shared.families.base import Config, FamilyFacts
 from shared.settings import Settings
 from shared.validation_messages import nearest, quoted
 
@@ -38,10 +38,8 @@ def check_models(path: Path, catalog: Catalog, errors: CatalogErrors, settings: 
                 ("width", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
                 ("height", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
             ]
-        kinds = [families.job_defaults(name, mode, has_controlnets=False) for mode in MODES]
-        most = {"num_inference_steps": max(usual.num_inference_steps for usual in kinds)}
         for field, limit, whose in limits:
-            value = most.get(field, getattr(model, field))
+            value = getattr(model, field)
             if value is not None and value > limit:
                 raise errors.at(("models", name, field), f"is {value}; {whose} allows at most {limit}")
         if model.num_inference_steps < own.min_steps:

@@ -21,14 +21,14 @@ def check_steps(
     limit: int,
     facts: FamilyFacts | None = None,
 ) -> int:
-    """``num_inference_steps`` of the job, at most ``limit``; raises `InvalidRequest`.
+    """``num_inference_steps`` of the job, at most ``limit``, as is ``default``; raises `InvalidRequest`.
 
     ``scheduler_config`` is the model's, as are ``facts``, if its family is known. The worker checks what
     depends on the computed timesteps.
     """
     _check_accepted(request, scheduler)
     override = next((field for field in OVERRIDES if getattr(request, field) is not None), None)
-    steps = request.num_inference_steps or default
+    steps = request.num_inference_steps or min(default, limit)
     if override is not None:
         _check_override(request, override)
         steps = _count(request, is_flow=SCHEDULERS[scheduler].matches_flow)

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from shared.catalog.catalog import read_catalog
+from shared.catalog.model_families import ModelFamilies
 from shared.errors import InvalidSetting
 from shared.families.flux import FLUX as FACTS
-from shared.settings import ROOT
+from shared.settings import ROOT, Settings
 
 FLUX = {"transformer/config.json": {"_class_name": "FluxTransformer2DModel"}}
 SD1: dict[str, Any] = {"unet/config.json": {"cross_attention_dim": 768}}
@@ -57,6 +58,13 @@ def test_what_an_entry_says_counts(tmp_path: Path) -> None:
         catalog(tmp_path, 'scheduler = "flow_match_lcm"\nnum_inference_steps = 4\nguidance_scale = 7.5')
     ).models["m"]
     assert (model.scheduler, model.num_inference_steps, model.guidance_scale) == ("flow_match_lcm", 4, 7.5)
+
+
+def test_a_default_of_some_jobs_above_the_operators_limit_stops_no_start(tmp_path: Path) -> None:
+    path = catalog(tmp_path, configs={"transformer/config.json": {"_class_name": "SD3Transformer2DModel"}})
+    settings = Settings(max_steps=40)
+    families = ModelFamilies(path, read_catalog(path, settings))
+    assert families.job_defaults("m", "image", has_controlnets=False).num_inference_steps > 40
 
 
 def test_a_side_that_the_model_has_no_positions_for_stops_the_start(tmp_path: Path) -> None:

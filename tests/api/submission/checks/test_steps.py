@@ -5,6 +5,7 @@ from flask.testing import FlaskClient
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
+from api.submission.checks.steps import check_steps
 from tests.api.services import resolved
 from tests.api.submission.test_resolve import refusal
 
@@ -18,6 +19,11 @@ def test_timesteps_say_how_many_steps_there_are(services: Services) -> None:
 def test_the_last_sigma_is_no_step(services: Services) -> None:
     request = JobRequest(prompt="a cat", scheduler="euler", sigmas=[14.6, 3.0, 0.0])
     assert resolved(request, services).num_inference_steps == 2
+
+
+def test_a_default_is_at_most_the_operators_limit() -> None:
+    steps = check_steps(JobRequest(prompt="a cat"), "ddim", None, default=50, limit=40)
+    assert steps == 40
 
 
 @pytest.mark.parametrize(
