@@ -25,6 +25,23 @@ SHIFT_OPTIONS: Mapping[str, bool | float | str | None] = {
     "time_shift_type": "exponential",
     "use_dynamic_shifting": False,
 }
+#: The same of other schedulers: diffusers' defaults, of which only the kind counts here.
+DIFFUSION_OPTIONS: Mapping[str, bool | float | str | None] = {
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "beta_start": 0.0001,
+    "clip_sample": False,
+    "clip_sample_range": 1.0,
+    "dynamic_thresholding_ratio": 0.995,
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "rescale_betas_zero_snr": False,
+    "sample_max_value": 1.0,
+    "set_alpha_to_one": True,
+    "steps_offset": 0,
+    "thresholding": False,
+    "timestep_spacing": "linspace",
+}
 _SHIFT_TYPES = ("exponential", "linear")
 
 
@@ -35,9 +52,8 @@ def find_wrong_option(
 
     With the reason, as the end of a sentence. Names that begin with an underscore are no options.
     """
-    known = {name: value for name, value in config.items() if not name.startswith("_")}
-    if facts.matches_flow:
-        known |= SHIFT_OPTIONS
+    own = {name: value for name, value in config.items() if not name.startswith("_")}
+    known = {**own, **SHIFT_OPTIONS} if facts.matches_flow else {**DIFFUSION_OPTIONS, **own}
     for name, value in options.items():
         if name not in known:
             return name, f"is no option of the model's scheduler; it has {', '.join(sorted(known))}"

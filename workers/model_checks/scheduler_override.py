@@ -9,9 +9,12 @@ from workers.model_checks.weight_files import Unloadable
 
 
 def with_options(scheduler: Any, options: Mapping[str, Any], facts: FamilyFacts) -> Any:
-    """As ``CLASS.from_config(config, **options)`` makes it; raises `Unloadable` for one that does not fit."""
+    """As ``CLASS.from_config(config, **options)`` makes it; raises `Unloadable` for one that does not fit.
+
+    An option that this class has not stays in its config, for another that a job asks for.
+    """
     if not options:
         return scheduler
     if wrong := find_wrong_option(options, scheduler.config, facts):
         raise Unloadable(f"scheduler_config.{wrong[0]} {wrong[1]}")
-    return type(scheduler).from_config(scheduler.config, **options)
+    return type(scheduler).from_config({**scheduler.config, **options})

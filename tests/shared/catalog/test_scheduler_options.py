@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from shared.catalog.catalog import read_catalog
 from shared.catalog.model_families import ModelFamilies
-from shared.catalog.scheduler_options import SHIFT_OPTIONS
+from shared.catalog.scheduler_options import DIFFUSION_OPTIONS, SHIFT_OPTIONS
+from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import InvalidSetting
 
 DYNAMIC = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1.0, "use_dynamic_shifting": True}
@@ -41,6 +43,12 @@ def catalog(folder: Path, model: str, options: str) -> Path:
     return path
 
 
+def test_options_of_diffusion_are_those_of_diffusers() -> None:
+    kinds = [inspect.signature(getattr(diffusers, kind.name)).parameters for kind in SCHEDULERS.values()]
+    for name, default in DIFFUSION_OPTIONS.items():
+        assert any(name in known and known[name].default == default for known in kinds), name
+
+
 def test_options_of_a_shift_are_those_of_diffusers() -> None:
     known = inspect.signature(FlowMatchEulerDiscreteScheduler).parameters
     assert {name: known[name].default for name in SHIFT_OPTIONS} == SHIFT_OPTIONS
@@ -57,6 +65,7 @@ def test_options_of_a_shift_are_those_of_diffusers() -> None:
         ("flux", "shift_terminal = 0.1\nuse_dynamic_shifting = false", {"use_dynamic_shifting": False}),
         ("flux", 'max_shift = 1\ntime_shift_type = "linear"', {"max_shift": 1, "time_shift_type": "linear"}),
         ("sd1", 'timestep_spacing = "trailing"', {"timestep_spacing": "trailing"}),
+        ("sd1", "rescale_betas_zero_snr = true", {"rescale_betas_zero_snr": True}),
     ],
 )
 def test_an_option_stands_in_place_of_the_models_own(
@@ -80,7 +89,7 @@ def test_an_option_stands_in_place_of_the_models_own(
             "sd1",
             "base_shift = 1.0",
             "base_shift",
-            "is no option of the model's scheduler; it has timestep_sp",
+            "is no option of the model's scheduler; it has beta_end",
         ),
         ("flux", "max_shift = '1.0'", "max_shift", "is a text; must be a number"),
         ("flux", "max_shift = true", "max_shift", "is true or false; must be a number"),

@@ -1,7 +1,7 @@
 """The scheduler of a loaded model, whose files nobody could read before, takes the catalog's options."""
 
 import pytest
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler
 
 from shared.families.flux import FLUX
 from shared.families.unet import SD1
@@ -20,6 +20,11 @@ def test_options_override_the_config_and_leave_the_rest() -> None:
     assert type(other) is DDIMScheduler
     assert (other.config.beta_start, other.config.timestep_spacing) == (0.00085, "trailing")
     assert scheduler.config.timestep_spacing == "leading"
+
+
+def test_an_option_of_other_schedulers_is_kept_for_them() -> None:
+    other = with_options(PNDMScheduler(), {"rescale_betas_zero_snr": True}, SD1)
+    assert DDIMScheduler.from_config(other.config).config.rescale_betas_zero_snr
 
 
 @pytest.mark.parametrize(
