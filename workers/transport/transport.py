@@ -16,7 +16,7 @@ from shared.errors import InputsMissing
 from shared.settings import Settings
 from workers.devices.base import Device, DeviceCopy
 from workers.devices.selection import find_device
-from workers.runtime.budgets.transport_memory import held_bytes
+from workers.runtime.budgets.transport_memory import max_held_bytes
 from workers.transport.backends.base import TransportBackend
 from workers.transport.backends.selection import BackendSet, build_backends
 from workers.transport.keys import input_key
@@ -56,8 +56,8 @@ class ResidualTransport:
         if backends is None:
             backends = build_backends(servers, settings, self.device, step_bytes)
         self._backends = BackendSet(backends)
-        max_held_bytes = held_bytes(self.device, step_bytes)
-        self._receiver = ResidualReceiver(servers, self._backends, self.device, max_held_bytes)
+        held = max_held_bytes(self.device, step_bytes)
+        self._receiver = ResidualReceiver(servers, self._backends, self.device, held)
         ttl_s, lease_s = settings.residual_ttl_s, settings.controlnet_lease_s
         self._sender = ResidualSender(servers, self._backends, ttl_s, lease_s)
 

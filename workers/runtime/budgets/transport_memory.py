@@ -39,7 +39,7 @@ def taken_bytes(step_bytes: int) -> int:
     return STEPS_TAKEN * step_bytes
 
 
-def held_bytes(device: Device, step_bytes: int) -> float:
+def max_held_bytes(device: Device, step_bytes: int) -> float:
     """How many bytes of such residuals are brought to the device before they are needed.
 
     Jobs of several or of larger images have larger steps than the one that memory is set aside for.

@@ -7,7 +7,7 @@ from tests.fake_device import FakeDevice
 from workers.devices.selection import find_device
 from workers.runtime.budgets.transport_memory import (
     gpu_shared_bytes,
-    held_bytes,
+    max_held_bytes,
     shared_memory_bytes,
     taken_bytes,
 )
@@ -32,7 +32,7 @@ def test_settings_win() -> None:
 
 def test_residuals_are_brought_ahead_to_a_card_within_what_is_set_aside_for_them() -> None:
     card = FakeDevice("cuda")
-    assert held_bytes(card, FLUX) == taken_bytes(FLUX) == 2 * FLUX
-    assert held_bytes(card, SD1) == held_bytes(card, 0) == GIB // 2
+    assert max_held_bytes(card, FLUX) == taken_bytes(FLUX) == 2 * FLUX
+    assert max_held_bytes(card, SD1) == max_held_bytes(card, 0) == GIB // 2
     # Elsewhere they take the host's memory wherever they are
-    assert held_bytes(find_device("cpu"), FLUX) == math.inf
+    assert max_held_bytes(find_device("cpu"), FLUX) == math.inf

@@ -18,7 +18,7 @@ export function FormFields({ catalog, errors }) {
   const { width, height, image, mask_image, controlnets } = form.value;
   const mode = !image ? "text" : mask_image ? "mask" : "image";
   const defaults = controlnets.length ? found?.controlnet_defaults : found?.defaults;
-  const model = { ...found, ...defaults?.[mode] }; // with the defaults of such a job
+  const model = { ...found, ...(defaults?.[mode] ?? defaults?.mask) }; // with the defaults of such a job
   const fields = (controlnets.length ? model.controlnet_fields?.[mode] : model.fields) ?? [];
   // What is filled in is sent, and can be emptied, though such a job does not take it.
   const taken = (names) => names.filter((name) => fields.includes(name) || form.value[name] !== "");
