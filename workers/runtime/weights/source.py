@@ -10,6 +10,7 @@ from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 
 from shared.catalog.entries import HUB, locate
+from shared.families.base import FamilyFacts
 from shared.families.registry import family_of_file, family_of_pipeline
 
 #: File names of weights up to the first dot or dash: diffusers' and those of transformers.
@@ -74,17 +75,18 @@ def estimate_bytes(source: str, dtype: str, *, config: str | None = None, withou
         names = _names(path)
         facts = family_of_file(names)
         own = () if facts is None else facts.file_parts(names)
-        apart = (
-            ()
-            if facts is None or without is None
-            else tuple(
-                prefix for part, prefix in facts.file_text_encoders.items() if part.startswith(without)
-            )
-        )
         others = _folder_files(Path(config), without, beside=own) if config and own else []
+        apart = _text_encoder_prefixes(facts, without)
         return (_count(path, besides=apart) + sum(map(_count, others))) * itemsize
     except (OSError, ValueError, AttributeError, SafetensorError):
         return 0  # the load will say what is wrong with it
+
+
+def _text_encoder_prefixes(facts: FamilyFacts | None, without: str | None) -> tuple[str, ...]:
+    """What names of weights in a single file begin with, of parts whose names begin with ``without``."""
+    if facts is None or without is None:
+        return ()
+    return tuple(prefix for part, prefix in facts.file_text_encoders.items() if part.startswith(without))
 
 
 def estimate_layer_bytes(source: str, dtype: str, part: str, layers: tuple[str, ...]) -> int:

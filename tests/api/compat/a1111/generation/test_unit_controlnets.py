@@ -1,7 +1,6 @@
 """Units of ControlNets that models of the transformer families have: unions, and those that inpaint."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +21,14 @@ PLACE = "alwayson_scripts.ControlNet.args.0"
 
 
 @pytest.fixture
-def transformers(services: Services, tmp_path: Path) -> Services:
+def services(services: Services, tmp_path: Path) -> Services:
+    """With models of the transformer families."""
     return with_transformers(services, tmp_path)
 
 
 @pytest.fixture
-def client(transformers: Services) -> FlaskClient:
-    return create_app(transformers).test_client()
-
-
-@pytest.fixture
-def worker(transformers: Services) -> Iterator[FakeWorker]:
-    worker = FakeWorker(transformers)
-    worker.start()
-    yield worker
-    worker.stop()
+def client(services: Services) -> FlaskClient:
+    return create_app(services).test_client()
 
 
 def post(client: FlaskClient, call: str, unit: dict[str, Any], **fields: Any) -> TestResponse:
@@ -74,22 +66,20 @@ def only_job(answer: TestResponse, worker: FakeWorker, services: Services) -> Jo
     ],
 )
 def test_a_unit_of_a_union_says_what_its_image_is(
-    unit: dict[str, Any], mode: int | None, client: FlaskClient, worker: FakeWorker, transformers: Services
+    unit: dict[str, Any], mode: int | None, client: FlaskClient, worker: FakeWorker, services: Services
 ) -> None:
-    spec = only_job(post(client, "txt2img", UNION | unit), worker, transformers)
+    spec = only_job(post(client, "txt2img", UNION | unit), worker, services)
     assert [one.control_mode for one in spec.controlnets] == [mode]
 
 
-def test_a_union_without_a_kind_is_refused_with_its_kinds(
-    client: FlaskClient, transformers: Services
-) -> None:
+def test_a_union_without_a_kind_is_refused_with_its_kinds(client: FlaskClient, services: Services) -> None:
     answer = post(client, "txt2img", UNION)
     assert answer.status_code == 422
     assert answer.json["detail"] == (
         f"{PLACE}.union_control_type: ControlNet 'flux-union' is a union: its union_control_type is canny,"
         " tile, depth, blur, pose, gray, low quality, or a number from 0 to 9"
     )
-    assert transformers.jobs.page()[0] == []
+    assert services.jobs.page()[0] == []
 
 
 def test_unions_are_listed_under_the_types_that_they_have(client: FlaskClient) -> None:
@@ -103,9 +93,9 @@ def test_unions_are_listed_under_the_types_that_they_have(client: FlaskClient) -
 @pytest.mark.parametrize("model", ["sd3-mask", "qwen-mask"])
 @pytest.mark.parametrize("module", ["none", "inpaint_only"])
 def test_a_controlnet_that_inpaints_is_shown_the_image_of_img2img(
-    model: str, module: str, client: FlaskClient, worker: FakeWorker, transformers: Services
+    model: str, module: str, client: FlaskClient, worker: FakeWorker, services: Services
 ) -> None:
-    spec = only_job(inpaint(client, model, unit={"module": module}), worker, transformers)
+    spec = only_job(inpaint(client, model, unit={"module": module}), worker, services)
     assert spec.controlnets[0].image == spec.image
     assert (spec.strength, spec.controlnets[0].preprocessor) == (1.0, "none")
 
@@ -120,7 +110,7 @@ def test_a_controlnet_that_inpaints_is_shown_the_image_of_img2img(
     ],
 )
 def test_what_such_a_controlnet_does_not_do_is_refused_by_name(
-    fields: dict[str, Any], detail: str, client: FlaskClient, transformers: Services
+    fields: dict[str, Any], detail: str, client: FlaskClient, services: Services
 ) -> None:
     answer = inpaint(client, "sd3-mask", **fields)
     assert answer.status_code == 422, answer.text
@@ -128,7 +118,7 @@ def test_what_such_a_controlnet_does_not_do_is_refused_by_name(
     if isinstance(refusal, list):
         refusal = ".".join(map(str, refusal[0]["loc"][1:])) + ": " + refusal[0]["msg"]
     assert refusal.startswith(detail)
-    assert transformers.jobs.page()[0] == []
+    assert services.jobs.page()[0] == []
 
 
 def test_without_an_image_to_start_from_it_has_nothing_to_inpaint(client: FlaskClient) -> None:
