@@ -1,9 +1,10 @@
 """What all views have in common: navigation, login, theme, shortcuts."""
 
 from collections.abc import Callable, Iterator
+from threading import Event
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from api.services import Services
 from shared.settings import Settings
@@ -25,6 +26,12 @@ VIEWS = {
     "tenants": "Tenants",
     "keys": "API keys",
 }
+
+#: Timers of a second and more never run.
+NOTHING_AFTER_A_WHILE = """
+    const after = window.setTimeout;
+    window.setTimeout = (run, ms, ...rest) => (ms >= 1000 ? 0 : after(run, ms, ...rest));
+"""
 
 
 def test_every_view_is_reached_by_its_link(
@@ -181,21 +188,19 @@ def test_narrow_screens_have_a_menu(page: Page, api_only: str, services: Service
 
 
 def test_a_connection_that_is_lost_is_shown(page: Page, api_only: str, services: Services) -> None:
-    page.route("**/v1/events", lambda route: route.fulfill(status=204))
-    page.goto(api_only)
-    expect(page.get_by_text("Connection lost")).to_be_visible()
-    page.unroute("**/v1/events")
+    is_refused = refuse_events(page)
+    open_refused(page, api_only)
+    is_refused.clear()
     expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=20_000)  # it tries again after a while
 
 
 def test_a_stream_that_was_refused_is_opened_again_after_the_page_was_hidden(
     page: Page, api_only: str, services: Services
 ) -> None:
-    with page.expect_event("requestfinished", lambda request: request.url.endswith("/v1/events")):
-        page.route("**/v1/events", lambda route: route.fulfill(status=204))
-        page.goto(api_only)
-    expect(page.get_by_text("Connection lost")).to_be_visible()
-    page.unroute("**/v1/events")
+    page.add_init_script(NOTHING_AFTER_A_WHILE)
+    is_refused = refuse_events(page)
+    open_refused(page, api_only)
+    is_refused.clear()
     page.evaluate("""() => {
         for (const hidden of [true, false]) {
             Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
@@ -203,3 +208,27 @@ def test_a_stream_that_was_refused_is_opened_again_after_the_page_was_hidden(
         }
     }""")
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
+
+
+def refuse_events(page: Page) -> Event:
+    """Refuse the page's streams of events while the returned event is set, as it is at first.
+
+    A route that is removed while it has a request leaves that one without an answer.
+    """
+    is_refused = Event()
+    is_refused.set()
+
+    def answer(route: Route) -> None:
+        if is_refused.is_set():
+            route.fulfill(status=204)
+        else:
+            route.continue_()
+
+    page.route("**/v1/events", answer)
+    return is_refused
+
+
+def open_refused(page: Page, url: str) -> None:
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/v1/events")):
+        page.goto(url)
+    expect(page.get_by_text("Connection lost")).to_be_visible()

@@ -119,7 +119,7 @@ def test_a_step_that_is_larger_than_the_device_may_hold_is_received_as_it_is_nee
 ) -> None:
     residual.flushall()
     places = SD1.control_plan(MODELS["edge"].config, None).wanted
-    monkeypatch.setattr(transport, "held_bytes", lambda device, step_bytes: 1)
+    monkeypatch.setattr(transport, "max_held_bytes", lambda device, step_bytes: 1)
     line, held = make_line(residual, servers), []
     receive = line.transport.receive
 
