@@ -41,6 +41,11 @@ class FleetImage(NamedTuple):
         return sum(step.step_s for step in self.steps)
 
     @property
+    def base_s(self) -> float:
+        """Seconds of a step in which the base model computes."""
+        return sum(step.base_s for step in self.steps) / len(self.steps)
+
+    @property
     def image_s(self) -> float:
         """Seconds of a job of `IMAGE_STEPS`."""
         return seconds_of(self.job_s, [step.step_s for step in self.steps], IMAGE_STEPS)
@@ -59,14 +64,13 @@ class Rounds:
     ) -> None:
         """``residuals``: how many a step has."""
         self._owners, self._pairs, self._residuals, self._pin = owners, pairs, residuals, pin
-        #: What a step takes: so often the busy core computes the ControlNet.
+        #: What a step of the latest job takes: so often the busy core computes the ControlNet.
         self._every_s = 0.0
         self._samples: dict[str, list[float]] = {}
 
     def alternate(self, rounds: int) -> dict[str, list[float]]:
         """Figures of every round and pair; raises `CheckFailed` if images differ. One job warms up."""
-        first = self._by_fleet(GUIDED, 1000)
-        self._every_s = first.loop_s / len(first.steps)
+        self._add_guided({}, 1000)
         for i in range(rounds):
             self._round(1000 + i, is_reversed=i % 2 == 1)
             latest = ", ".join(f"{name} {values[-1]:.3f}" for name, values in self._samples.items())
@@ -111,7 +115,8 @@ class Rounds:
         self._owners.busy.stop()
 
     def _add_guided(self, pair: dict[str, FleetImage], seed: int) -> None:
-        pair[GUIDED] = self._by_fleet(GUIDED, seed)
+        pair[GUIDED] = guided = self._by_fleet(GUIDED, seed)
+        self._every_s = guided.loop_s / len(guided.steps)
 
     def _by_diffusers(self, config: str, seed: int) -> FluxImage:
         self._pin(UNET_CORE)
@@ -126,7 +131,8 @@ class Rounds:
             "fleet_s_0c_busy": beside_busy.image_s,
             "fleet_s_1c": guided.image_s,
             "tax_1c": guided.image_s / beside_busy.image_s - 1,
-            "base_s": sum(step.base_s for step in steps) / len(steps),
+            "base_tax_1c": guided.base_s / beside_busy.base_s - 1,
+            "base_s": guided.base_s,
             "controlnet_s": sum(step.controlnet_s for step in steps) / len(steps),
             "path_s": path_s / len(steps),
             "step_s": guided.loop_s / len(steps),

@@ -7,6 +7,7 @@ from infra.bench.parts.family.family import BOUNDS, summarize
 
 SAMPLES = {
     "tax_1c": [0.0, 0.01, 0.02, 0.5],
+    "base_tax_1c": [0.0, 0.01, 0.02, 0.5],
     "bound_share": [0.9, 0.96, 0.97, 0.98],
     "first_wait_share": [0.01] * 4,
     "later_waits_share": [0.0, 0.0, 0.0, 0.04],

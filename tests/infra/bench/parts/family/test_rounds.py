@@ -69,6 +69,8 @@ def test_a_tax_is_that_of_an_image_of_sixteen_steps_beside_a_core_as_busy() -> N
     samples = make_rounds([], []).alternate(1)
     assert samples["fleet_s_1c"] == [pytest.approx(16 * 2.0 + 1.0)]
     assert samples["tax_1c"] == [pytest.approx(33.0 / (16 * 1.6 + 1.0) - 1)]
+    # The base model computes for 2 s but a wait of 0.25 s
+    assert samples["base_tax_1c"] == [pytest.approx(1.75 / 1.6 - 1)]
     assert samples["tax_1c_idle"] == [pytest.approx(33.0 / 17.0 - 1)]
     assert samples["diffusers_tax_1c"] == [pytest.approx(41.0 / 17.0 - 1)]
     assert samples["vs_diffusers_one_device"] == [pytest.approx(41.0 / 33.0)]
