@@ -57,7 +57,7 @@ class LoadOptions(Entry):
     vae_slicing: bool = False
     vae_tiling: bool = False
     memory_format: MemoryFormat = "contiguous"  # of the weights that convolutions have
-    #: In place of options of the model's own scheduler config, as ``from_config(config, **options)``.
+    #: In place of options of the model's own scheduler config.
     scheduler_config: dict[str, SchedulerOption] = {}
     vae_dtype: Dtype | None = None  # None: that of the model; of SDXL float32 where float16 overflows
 

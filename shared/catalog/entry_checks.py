@@ -33,11 +33,9 @@ def check_models(path: Path, catalog: Catalog, errors: CatalogErrors, settings: 
         if largest is not None:
             limits += [(side, largest, "the model") for side in ("width", "height")]
         if settings is not None:
-            limits += [
-                ("num_inference_steps", settings.max_steps, "SWIFT_MAX_STEPS"),
-                ("width", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
-                ("height", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
-            ]
+            limits += [(side, settings.max_side_px, "SWIFT_MAX_SIDE_PX") for side in ("width", "height")]
+            if "num_inference_steps" in model.model_fields_set:  # a family's default is cut for each job
+                limits.append(("num_inference_steps", settings.max_steps, "SWIFT_MAX_STEPS"))
         for field, limit, whose in limits:
             value = getattr(model, field)
             if value is not None and value > limit:

@@ -42,7 +42,14 @@ DIFFUSION_OPTIONS: Mapping[str, bool | float | str | None] = {
     "thresholding": False,
     "timestep_spacing": "linspace",
 }
-_SHIFT_TYPES = ("exponential", "linear")
+#: Options that are one of a few texts. Those of ``beta_schedule`` are not the same in every class.
+_TEXTS: Mapping[str, tuple[str, ...]] = {
+    "prediction_type": ("epsilon", "flow_prediction", "sample", "v_prediction"),
+    "time_shift_type": ("exponential", "linear"),
+    "timestep_spacing": ("leading", "linspace", "trailing"),
+}
+#: Whole numbers, of which there is at least this.
+_LEAST = {"num_train_timesteps": 1, "steps_offset": 0}
 
 
 def find_wrong_option(
@@ -59,6 +66,8 @@ def find_wrong_option(
             return name, f"is no option of the model's scheduler; it has {', '.join(sorted(known))}"
         if (why := _misfit(name, value, known[name])) is not None:
             return name, why
+    if "shift" in options and "flow_shift" in own:
+        return "shift", "is of other schedulers: this model's is its flow_shift"
     merged = {**known, **options}
     ends = ("base_image_seq_len", "max_image_seq_len")
     if facts.matches_flow and merged[ends[0]] == merged[ends[1]]:
@@ -67,8 +76,11 @@ def find_wrong_option(
 
 
 def _misfit(name: str, value: Any, known: Any) -> str | None:
-    if name == "time_shift_type" and value not in _SHIFT_TYPES:
-        return f"is {value!r}; must be {' or '.join(map(repr, _SHIFT_TYPES))}"
+    if value not in (texts := _TEXTS.get(name, (value,))):
+        return f"is {value!r}; must be {' or '.join(map(repr, texts))}"
+    least = _LEAST.get(name)
+    if least is not None and _kind(value) == "a number" and (isinstance(value, float) or value < least):
+        return f"is {value}; must be a whole number, at least {least}"
     if name == "shift" and _kind(value) == "a number" and value <= 0:
         return f"is {value}; must be above 0"
     kinds = {_kind(known)} if known is not None else {_kind(None), "a number"}

@@ -7,14 +7,21 @@ from shared.catalog.scheduler_options import find_wrong_option
 from shared.families.base import FamilyFacts
 from workers.model_checks.weight_files import Unloadable
 
+#: The key of a config under which diffusers lists the options that nobody has set.
+_DEFAULTS = "_use_default_values"
+
 
 def with_options(scheduler: Any, options: Mapping[str, Any], facts: FamilyFacts) -> Any:
-    """As ``CLASS.from_config(config, **options)`` makes it; raises `Unloadable` for one that does not fit.
+    """The same with the options in its config; raises `Unloadable` for one that does not fit.
 
-    An option that this class has not stays in its config, for another that a job asks for.
+    An option that this class has not stays in its config, for another that a job asks for: diffusers'
+    ``from_config(config, **options)`` would leave it out.
     """
     if not options:
         return scheduler
     if wrong := find_wrong_option(options, scheduler.config, facts):
         raise Unloadable(f"scheduler_config.{wrong[0]} {wrong[1]}")
-    return type(scheduler).from_config({**scheduler.config, **options})
+    config = {**scheduler.config, **options}
+    # What the model's files do not name, diffusers sets to the default of whatever class it makes
+    config[_DEFAULTS] = [name for name in config.get(_DEFAULTS, ()) if name not in options]
+    return type(scheduler).from_config(config)

@@ -209,7 +209,8 @@ def _check_single_file(path: Path, options: LoadOptions) -> None:
     if others or has_no_tokenizers:
         read_json(Path(config), "scheduler/scheduler_config.json")
         there = [part for part in described.parts_of(index) if part in others]
-        _check_weights(Path(config), described, there, options.variant)
+        if there:
+            _check_weights(Path(config), described, there, options.variant)
 
 
 def _read_names(path: Path) -> list[str]:

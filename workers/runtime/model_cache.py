@@ -58,7 +58,8 @@ class ModelCache(Generic[M]):
 
         ``room`` is the memory that it may take if it is not loaded yet: what is ``free``, also that of
         ``idle`` models, or also that of models in use, for which the load waits a while. A load that
-        ``gives_way`` is given up, with `Unavailable`, soon after somebody comes who waits for another one.
+        ``gives_way`` is given up, with `Unavailable`, soon after somebody comes who waits for another one;
+        its files are here, see `is_on_disk`.
 
         Raises what ``load`` raises; `ModelFailed` again, at once, until it is time for another try.
         Raises `DeviceFull` if the device has too little memory for it, also with nothing idle on it, and
@@ -118,7 +119,7 @@ class ModelCache(Generic[M]):
             raise ModelFailed(why)
         with self.memory.one_load_at_a_time(gives_way=gives_way):
             try:
-                if self._download is not None:
+                if self._download is not None and not gives_way:
                     self.memory.download(partial(self._download, name))
                 self._reserve(name, room)
                 start = time.monotonic()

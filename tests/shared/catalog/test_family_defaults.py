@@ -60,8 +60,9 @@ def test_what_an_entry_says_counts(tmp_path: Path) -> None:
     assert (model.scheduler, model.num_inference_steps, model.guidance_scale) == ("flow_match_lcm", 4, 7.5)
 
 
-def test_a_default_of_some_jobs_above_the_operators_limit_stops_no_start(tmp_path: Path) -> None:
-    path = catalog(tmp_path, configs={"transformer/config.json": {"_class_name": "SD3Transformer2DModel"}})
+@pytest.mark.parametrize("denoiser", ["SD3Transformer2DModel", "QwenImageTransformer2DModel"])
+def test_a_default_above_the_operators_limit_stops_no_start(denoiser: str, tmp_path: Path) -> None:
+    path = catalog(tmp_path, configs={"transformer/config.json": {"_class_name": denoiser}})
     settings = Settings(max_steps=40)
     families = ModelFamilies(path, read_catalog(path, settings))
     assert families.job_defaults("m", "image", has_controlnets=False).num_inference_steps > 40

@@ -25,6 +25,10 @@ MODELS: dict[str, dict[str, Any]] = {
         "transformer/config.json": {"_class_name": "FluxTransformer2DModel"},
         "scheduler/scheduler_config.json": DYNAMIC,
     },
+    "unipc": {
+        "transformer/config.json": {"_class_name": "FluxTransformer2DModel"},
+        "scheduler/scheduler_config.json": {"_class_name": "UniPCMultistepScheduler", "flow_shift": 1.0},
+    },
     "sd1": {
         "unet/config.json": {"cross_attention_dim": 768},
         "scheduler/scheduler_config.json": {"timestep_spacing": "leading", "trained_betas": None},
@@ -97,6 +101,17 @@ def test_an_option_stands_in_place_of_the_models_own(
         ("flux", "use_dynamic_shifting = 1", "use_dynamic_shifting", "is a number; must be true or false"),
         ("flux", "shift_terminal = true", "shift_terminal", "must be a number or null"),
         ("flux", "time_shift_type = 'log'", "time_shift_type", "must be 'exponential' or 'linear'"),
+        (
+            "sd1",
+            "timestep_spacing = 'trailng'",
+            "timestep_spacing",
+            "must be 'leading' or 'linspace' or 'trai",
+        ),
+        ("sd1", "prediction_type = 'v'", "prediction_type", "must be 'epsilon' or 'flow_prediction' or"),
+        ("sd1", "steps_offset = 0.5", "steps_offset", "is 0.5; must be a whole number, at least 0"),
+        ("sd1", "num_train_timesteps = 1e3", "num_train_timesteps", "must be a whole number, at least 1"),
+        ("sd1", "num_train_timesteps = 0", "num_train_timesteps", "is 0; must be a whole number, at least 1"),
+        ("unipc", "shift = 3.0", "shift", "is of other schedulers: this model's is its flow_shift"),
         ("flux", "shift = 0", "shift", "is 0; must be above 0"),
         ("qwen", "stochastic_sampling = 0.5", "stochastic_sampling", "must be true or false"),
         ("flux", "max_image_seq_len = 256", "max_image_seq_len", "must differ"),

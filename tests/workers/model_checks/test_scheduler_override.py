@@ -1,8 +1,16 @@
 """The scheduler of a loaded model, whose files nobody could read before, takes the catalog's options."""
 
-import pytest
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler
+from typing import Any
 
+import pytest
+from diffusers import (
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
+)
+
+from shared.families.base import FamilyFacts
 from shared.families.flux import FLUX
 from shared.families.unet import SD1
 from workers.model_checks.scheduler_override import with_options
@@ -25,6 +33,25 @@ def test_options_override_the_config_and_leave_the_rest() -> None:
 def test_an_option_of_other_schedulers_is_kept_for_them() -> None:
     other = with_options(PNDMScheduler(), {"rescale_betas_zero_snr": True}, SD1)
     assert DDIMScheduler.from_config(other.config).config.rescale_betas_zero_snr
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "options", "facts"),
+    [
+        (EulerDiscreteScheduler(), {"rescale_betas_zero_snr": True}, SD1),
+        (FlowMatchEulerDiscreteScheduler(shift=3.0), {"use_dynamic_shifting": True}, FLUX),
+    ],
+)
+def test_an_option_that_the_files_leave_out_is_set(
+    scheduler: Any, options: dict[str, object], facts: FamilyFacts
+) -> None:
+    other = with_options(scheduler, options, facts)
+    assert options.items() <= dict(other.config).items()
+    assert options.items() <= dict(type(other).from_config(other.config).config).items()
+    # And what nobody has set is still another class's own default
+    assert set(other.config["_use_default_values"]) == set(scheduler.config["_use_default_values"]) - set(
+        options
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from shared.catalog.catalog import read_catalog
 from shared.catalog.entries import ControlNetEntry, LoadOptions
 from shared.errors import ModelFailed
 from shared.families.flux import FLUX
+from shared.families.sd3 import SD3
+from tests.tiny_transformers import make_sd3
 from workers.model_checks.source import (
     check_controlnet_entry,
     check_controlnet_source,
@@ -339,6 +341,18 @@ def test_a_single_file_passes_only_with_configs_of_its_family(model: Path, tmp_p
     assert "another family" in refusal(check_model_source, sdxl, options)
     _no_merges(model)
     assert "merges" in refusal(check_model_source, tmp_path / "m.safetensors", options)
+
+
+def test_a_single_file_with_all_parts_needs_no_weights_of_its_config_folder(tmp_path: Path) -> None:
+    make_sd3().save_pretrained(tmp_path / "config")
+    options = LoadOptions(config=str(tmp_path / "config"), variant="fp16")
+    encoders = [f"{prefix}a" for prefix in SD3.file_text_encoders.values()]
+    transformer = [f"model.diffusion_model.{name}a" for name in SD3.original_name_substrings]
+    parts = [*transformer, "first_stage_model.decoder.a"]
+    check_model_source("m", checkpoint(tmp_path / "m.safetensors", *parts, *encoders), options)
+    # A part that the file lacks is read from the folder
+    without_t5 = checkpoint(tmp_path / "n.safetensors", *parts, *encoders[:2])
+    assert "no part of it has files of variant 'fp16'" in refusal(check_model_source, without_t5, options)
 
 
 @pytest.mark.parametrize("name", ["m.ckpt", "m.bin", "m.gguf"])

@@ -24,14 +24,18 @@ class ControlNetBytes:
         self._families = ModelFamilies(path, catalog)
 
     def estimate(self, name: str) -> int:
-        """Bytes of the ControlNet's weights, and of those it is given from its first base model."""
+        """Bytes of the ControlNet's weights, and of those it is given from its first base model.
+
+        0 unless both are here.
+        """
         entry = self._entry(name)
         dtype = entry.dtype or self._catalog.models[entry.models[0]].dtype
         own = estimate_bytes(find_source(self._path, entry.source), dtype)
         facts, layers = self._layers_of_base(name)
         if facts is None or not layers:
             return own
-        return own + estimate_layer_bytes(self._base(entry), dtype, facts.denoiser, layers)
+        given = estimate_layer_bytes(self._base(entry), dtype, facts.denoiser, layers)
+        return own + given if own and given else 0
 
     def download(self, name: str) -> None:
         """Bring the files here that `estimate` reads, if they are of hub ids; raises `ModelFailed`."""

@@ -46,7 +46,10 @@ def download_controlnet(
 def download_layers(
     source: str, part: str, begins: tuple[str, ...], download: Callable[..., str] = snapshot_download
 ) -> Path:
-    """The folder of a base model, with those files of its ``part`` that have weights whose names begin so."""
+    """The folder of a base model, with those files of its ``part`` that have weights whose names begin so.
+
+    And with that part's config, by which `local_path` finds what is in the hub's cache.
+    """
     if not is_on_hub(source):
         return Path(source)
     hub_id, revision = split_revision(source)
@@ -55,7 +58,7 @@ def download_layers(
     files = ["*.safetensors"]
     if (folder / part / f"{_INDEX}.json").is_file():
         files = sorted(set(_indexed(folder / part / f"{_INDEX}.json", begins)))
-    fetch(allow_patterns=[f"{part}/{file}" for file in files])
+    fetch(allow_patterns=[f"{part}/{file}" for file in ("config.json", *files)])
     return folder
 
 

@@ -176,7 +176,9 @@ class CachedHashes(LoadHashes):
 
 
 def _describe_files(sources: Iterable[str]) -> dict[str, list[int]]:
-    return _describe(str(file) for source in sources for file in source_files(source))
+    """Empty if one of the sources is not here, as hub ids are before they were downloaded."""
+    files = [source_files(source) for source in sources]
+    return _describe(str(file) for found in files for file in found) if all(files) else {}
 
 
 def _describe(paths: Iterable[str]) -> dict[str, list[int]]:

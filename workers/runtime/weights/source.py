@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from shared.catalog.entries import HUB, locate
 from shared.families.base import FamilyFacts
-from shared.families.registry import family_of_file, family_of_pipeline
+from shared.families.registry import denoisers, family_of_file, family_of_pipeline
 
 #: File names of weights up to the first dot or dash: diffusers' and those of transformers.
 _STEMS = ("diffusion_pytorch_model", "model")
@@ -47,13 +47,14 @@ def local_path(source: str) -> Path | None:
     if not is_on_hub(source):
         return Path(source)
     hub_id, revision = split_revision(source)
-    for described in ("model_index.json", "config.json"):
+    # Of a base model there may be no more than layers of its denoiser, for ControlNets
+    for described in ("model_index.json", "config.json", *(f"{part}/config.json" for part in denoisers())):
         try:
             found = try_to_load_from_cache(hub_id, described, revision=revision.get("revision"))
         except ValueError:  # it is no hub id
             return None
         if isinstance(found, str):
-            return Path(found).parent
+            return Path(found).parents[described.count("/")]
     return None
 
 

@@ -74,9 +74,9 @@ def test_a_base_model_in_a_single_file_counts_as_its_folder(folder: Path) -> Non
     assert estimate(folder, name, "z.safetensors", "float32") == estimate(folder, name, "z-image", "float32")
 
 
-def test_a_base_model_that_cannot_be_seen_counts_nothing(folder: Path) -> None:
-    name = "z-image-2.1"
-    assert 0 < estimate(folder, name, "hub:org/z", "float32") < estimate(folder, name, "z-image", "float32")
+def test_without_the_layers_of_its_base_model_a_controlnet_is_not_here(folder: Path) -> None:
+    assert estimate(folder, "z-image-2.1", "hub:org/z", "float32") == 0
+    assert estimate(folder, "flux-union", "hub:org/flux", "float32") > 0  # which is given none
 
 
 def test_a_controlnet_that_the_catalog_has_no_more_is_named(folder: Path) -> None:

@@ -21,7 +21,7 @@ from workers.families.load_controlnet import controlnet_cache
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.weights.controlnet_bytes import ControlNetBytes
-from workers.runtime.weights.download import download_controlnet
+from workers.runtime.weights.download import download_controlnet, download_layers
 from workers.runtime.weights.source import estimate_bytes, source_files
 from workers.unet.process.model_sizes import ModelSizes
 
@@ -47,6 +47,15 @@ def cached(hub: Path, name: str, source: Path) -> Path:
     entry = TreeCacheEntry(size=1, blob_id="b" * 40, lfs_sha256=None, lfs_size=None, xet_hash=None)
     write_tree_cache(str(repository), COMMIT, dict.fromkeys([*files, "README.md"], entry))
     return folder
+
+
+def keep_transformer(folder: Path) -> None:
+    """Remove all else of a base model: what a worker has that serves ControlNets alone."""
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+        elif path.name != "transformer":
+            shutil.rmtree(path)
 
 
 def test_a_model_in_the_hubs_cache_takes_what_its_folder_takes(hub: Path) -> None:
@@ -87,8 +96,9 @@ def test_text_encoders_of_a_hub_id_are_apart_where_they_do_not_fit(hub: Path, tm
     assert 0 < small.estimate_bytes("m") < large.estimate_bytes("m") == whole
 
 
+@pytest.mark.parametrize("has_whole_base", [True, False])
 def test_a_controlnet_in_the_hubs_cache_counts_with_the_layers_of_its_base_model(
-    hub: Path, tmp_path: Path
+    has_whole_base: bool, hub: Path, tmp_path: Path
 ) -> None:
     make_z_image().save_pretrained(tmp_path / "base")
     make_z_image_controlnet("2.1").save_pretrained(tmp_path / "controlnet")
@@ -99,8 +109,13 @@ def test_a_controlnet_in_the_hubs_cache_counts_with_the_layers_of_its_base_model
         path.write_text(text.format(base, controlnet))
         sizes[controlnet] = ControlNetBytes(path, read_catalog(path))
     assert sizes["hub:org/controlnet"].estimate("c") == 0
-    for name in ("base", "controlnet"):
-        cached(hub, name, tmp_path / name)
+    # Given the ControlNet's config, and of the base model all files or those that have the layers
+    base, controlnet = (cached(hub, name, tmp_path / name) for name in ("base", "controlnet"))
+    if not has_whole_base:
+        keep_transformer(base)
+    weights = (controlnet / f"{STEM}.safetensors").rename(tmp_path / "weights")
+    assert sizes["hub:org/controlnet"].estimate("c") == 0
+    weights.rename(controlnet / f"{STEM}.safetensors")
     sizes["hub:org/controlnet"].download("c")
     assert sizes["hub:org/controlnet"].estimate("c") == sizes["controlnet"].estimate("c") > 0
     # And it is loaded within that
@@ -185,3 +200,24 @@ def test_of_a_controlnets_repository_what_is_loaded_is_downloaded(
     assert files == ["config.json", *wanted]
     download_controlnet(str(EMOJI / "controlnets" / "edge"), variant, download)
     assert len(asked) == 1
+
+
+def test_layers_of_a_base_model_decide_the_hash_of_a_controlnet_that_has_them(
+    hub: Path, tmp_path: Path
+) -> None:
+    make_z_image().save_pretrained(tmp_path / "base")
+    base = cached(hub, "base", tmp_path / "base")
+    keep_transformer(base)
+    (base / "transformer" / "config.json").unlink()
+    asked: list[Sequence[str]] = []
+
+    def download(hub_id: str, *, revision: str | None, allow_patterns: Sequence[str]) -> str:
+        asked.append(allow_patterns)
+        return str(base)
+
+    assert source_files("org/base") == []
+    download_layers("org/base", "transformer", ("noise_refiner.",), download)
+    assert asked[-1] == ["transformer/config.json", "transformer/*.safetensors"]
+    shutil.copy(tmp_path / "base" / "transformer" / "config.json", base / "transformer")
+    names = ["config.json", f"{STEM}.safetensors"]
+    assert source_files("org/base") == [base / "transformer" / name for name in names]
