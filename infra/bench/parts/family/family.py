@@ -32,7 +32,7 @@ from infra.bench.workloads.addon_jobs import running_addons
 from infra.bench.workloads.flux import MID, NAME, open_flux
 
 #: Rounds, pairs in each, and steps of a job.
-FULL = (8, 7, 4)
+FULL = (5, 7, 4)
 QUICK = (1, 1, 2)
 #: Only the first residual is ever waited for, and that is all that a ControlNet may add (3 %). Of the later
 #: ones 0.5 % is allowed: a wait of less than half a millisecond does not show, which for fourteen of them is
