@@ -59,6 +59,10 @@ class ModelPath(BaseModel):
     name: str
 
 
+#: What of an entry is told otherwise, or not at all.
+_OTHERWISE = {"source", "width", "height", "num_inference_steps"}
+
+
 def add_catalog(api: APIBlueprint, services: Services) -> None:
     """Add the routes of the catalog to ``api``."""
     catalog, control = services.catalog, services.control
@@ -70,7 +74,8 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
             ModelResponse(
                 name=name,
                 default=name == catalog.default_model,
-                **entry.model_dump(exclude={"source", "width", "height", *LoadOptions.model_fields}),
+                **entry.model_dump(exclude={*_OTHERWISE, *LoadOptions.model_fields}),
+                num_inference_steps=min(entry.num_inference_steps, services.settings.max_steps),
                 **_size(entry, services.families.default_size(name)),
                 signature=_or_none(services.families.signature(name)),
                 **_family(known_model(services.families, name), controlnets),

@@ -44,10 +44,12 @@ DIFFUSION_OPTIONS: Mapping[str, bool | float | str | None] = {
 }
 #: Options that are one of a few texts. Those of ``beta_schedule`` are not the same in every class.
 _TEXTS: Mapping[str, tuple[str, ...]] = {
-    "prediction_type": ("epsilon", "flow_prediction", "sample", "v_prediction"),
+    "prediction_type": ("epsilon", "sample", "v_prediction"),
     "time_shift_type": ("exponential", "linear"),
     "timestep_spacing": ("leading", "linspace", "trailing"),
 }
+#: Schedulers that other models use, too, and so call the shift otherwise.
+_FLOW_SHIFT = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
 #: Whole numbers, of which there is at least this.
 _LEAST = {"num_train_timesteps": 1, "steps_offset": 0}
 
@@ -61,13 +63,13 @@ def find_wrong_option(
     """
     own = {name: value for name, value in config.items() if not name.startswith("_")}
     known = {**own, **SHIFT_OPTIONS} if facts.matches_flow else {**DIFFUSION_OPTIONS, **own}
+    if facts.matches_flow and config.get("_class_name") in _FLOW_SHIFT:
+        known = {"flow_shift": known.pop("shift"), **known}  # whose default is the same
     for name, value in options.items():
         if name not in known:
             return name, f"is no option of the model's scheduler; it has {', '.join(sorted(known))}"
         if (why := _misfit(name, value, known[name])) is not None:
             return name, why
-    if "shift" in options and "flow_shift" in own:
-        return "shift", "is of other schedulers: this model's is its flow_shift"
     merged = {**known, **options}
     ends = ("base_image_seq_len", "max_image_seq_len")
     if facts.matches_flow and merged[ends[0]] == merged[ends[1]]:

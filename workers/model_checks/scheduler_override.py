@@ -19,7 +19,8 @@ def with_options(scheduler: Any, options: Mapping[str, Any], facts: FamilyFacts)
     """
     if not options:
         return scheduler
-    if wrong := find_wrong_option(options, scheduler.config, facts):
+    described = {**scheduler.config, "_class_name": type(scheduler).__name__}
+    if wrong := find_wrong_option(options, described, facts):
         raise Unloadable(f"scheduler_config.{wrong[0]} {wrong[1]}")
     config = {**scheduler.config, **options}
     # What the model's files do not name, diffusers sets to the default of whatever class it makes

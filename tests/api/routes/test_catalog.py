@@ -36,6 +36,13 @@ def test_a_model_is_listed_with_its_defaults_and_workers(client: FlaskClient, se
     assert model["loaded"] == ["unet-1"]
 
 
+def test_no_default_is_above_the_operators_limit(services: Services) -> None:
+    limited = replace(services, settings=services.settings.model_copy(update={"max_steps": 20}))
+    (model,) = create_app(limited).test_client().get("/v1/models").json["models"]
+    usual = [*model["defaults"].values(), *model["controlnet_defaults"].values()]
+    assert {model["num_inference_steps"], *(one["num_inference_steps"] for one in usual)} == {20}
+
+
 def test_schedulers_are_listed_with_the_fields_they_take(client: FlaskClient) -> None:
     schedulers = {one["name"]: one for one in client.get("/v1/models").json["schedulers"]}
     assert list(schedulers) == list(SCHEDULERS)

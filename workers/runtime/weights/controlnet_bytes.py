@@ -30,12 +30,14 @@ class ControlNetBytes:
         """
         entry = self._entry(name)
         dtype = entry.dtype or self._catalog.models[entry.models[0]].dtype
-        own = estimate_bytes(find_source(self._path, entry.source), dtype)
         facts, layers = self._layers_of_base(name)
-        if facts is None or not layers:
-            return own
-        given = estimate_layer_bytes(self._base(entry), dtype, facts.denoiser, layers)
-        return own + given if own and given else 0
+        given = 0
+        if facts is not None and layers:
+            given = estimate_layer_bytes(self._base(entry), dtype, facts.denoiser, layers)
+            if not given:
+                return 0
+        own = estimate_bytes(find_source(self._path, entry.source), dtype)
+        return own and own + given
 
     def download(self, name: str) -> None:
         """Bring the files here that `estimate` reads, if they are of hub ids; raises `ModelFailed`."""

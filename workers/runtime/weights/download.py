@@ -1,16 +1,14 @@
 """Downloads the files of hub ids before their load: only then is it known what memory they will take."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import snapshot_download
 
 from shared.errors import ModelFailed
-from workers.runtime.weights.source import is_on_hub, split_revision
+from workers.runtime.weights.source import INDEX, indexed_files, is_on_hub, split_revision
 
 #: What weights of one part are called, and the file that says which of several files has which weights.
 _STEM = "diffusion_pytorch_model"
@@ -54,14 +52,8 @@ def download_layers(
         return Path(source)
     hub_id, revision = split_revision(source)
     fetch = partial(download, hub_id, revision=revision.get("revision"))
-    folder = Path(fetch(allow_patterns=f"{part}/{_INDEX}.json"))
-    files = ["*.safetensors"]
-    if (folder / part / f"{_INDEX}.json").is_file():
-        files = sorted(set(_indexed(folder / part / f"{_INDEX}.json", begins)))
+    folder = Path(fetch(allow_patterns=f"{part}/{INDEX}"))
+    index = folder / part / INDEX
+    files = indexed_files(index, begins) if index.is_file() else ["*.safetensors"]
     fetch(allow_patterns=[f"{part}/{file}" for file in ("config.json", *files)])
     return folder
-
-
-def _indexed(index: Path, begins: tuple[str, ...]) -> Iterator[str]:
-    files: dict[str, Any] = json.loads(index.read_bytes()).get("weight_map", {})
-    return (files[name] for name in files if name.startswith(begins))

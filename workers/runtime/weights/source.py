@@ -15,6 +15,8 @@ from shared.families.registry import denoisers, family_of_file, family_of_pipeli
 
 #: File names of weights up to the first dot or dash: diffusers' and those of transformers.
 _STEMS = ("diffusion_pytorch_model", "model")
+#: Of a part in several files, the one that says which of them has which weights.
+INDEX = f"{_STEMS[0]}.safetensors.index.json"
 #: What stands before the names of a denoiser's weights in many single files.
 FILE_PREFIX = "model.diffusion_model."
 _SHARD = re.compile(r"-\d+-of-(\d+)")
@@ -93,17 +95,23 @@ def _text_encoder_prefixes(facts: FamilyFacts | None, without: str | None) -> tu
 def estimate_layer_bytes(source: str, dtype: str, part: str, layers: tuple[str, ...]) -> int:
     """As `estimate_bytes`, of those weights of a base model's ``part`` whose names begin with ``layers``.
 
-    Of a single file they may have its prefix before that.
+    Of a single file they may have its prefix before that; of a hub id the files that have them count.
     """
     path = local_path(source)
     itemsize = torch.empty(0, dtype=getattr(torch, dtype)).element_size()
     try:
-        if path is None:
+        if path is None or (is_on_hub(source) and not _has_layers(path / part, layers)):
             return 0
         files = [path] if path.is_file() else _loaded_files(path / part)
         return sum(_count(file, layers) for file in files) * itemsize
-    except (OSError, SafetensorError):
+    except (OSError, ValueError, AttributeError, SafetensorError):
         return 0
+
+
+def indexed_files(index: Path, begins: tuple[str, ...]) -> list[str]:
+    """Names of those of a part's files that have weights whose names begin so, by the part's index."""
+    files: dict[str, str] = json.loads(index.read_bytes()).get("weight_map", {})
+    return sorted({file for name, file in files.items() if name.startswith(begins)})
 
 
 def _names(file: Path) -> list[str]:
@@ -136,6 +144,13 @@ def _is_downloaded(folder: Path) -> bool:
         facts = family_of_pipeline(str(index.get("_class_name")))
         parts = [] if facts is None else [folder / part for part in facts.parts_of(index)]
     return all(_has_all_files(_loaded_files(part)) for part in parts)
+
+
+def _has_layers(part: Path, begins: tuple[str, ...]) -> bool:
+    """Whether a part in the hub's cache has all files with weights whose names begin so."""
+    if (index := part / INDEX).is_file():
+        return all((part / file).is_file() for file in indexed_files(index, begins))
+    return _has_all_files(_loaded_files(part))
 
 
 def _has_all_files(files: list[Path]) -> bool:

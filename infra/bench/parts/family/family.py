@@ -3,10 +3,9 @@
 One UNet device and one ControlNet device, against diffusers on one. A job without a ControlNet is also
 generated while the other core computes the ControlNet once in each step, as it does in a job with one: a busy
 core slows its neighbour, whatever it computes. ``tax_1c`` is held against that job, ``tax_1c_idle`` against
-one beside an idle core; ``base_tax_1c`` is that of the seconds in which the base model computes: the part of
-``tax_1c`` that is no wait. A machine's speed changes within minutes: so jobs are short, and of two that are
-held against each other one follows the other. ``…_low`` and ``…_high`` are a 95 % interval of the median, by
-a bootstrap of the samples.
+one beside an idle core; ``base_tax_1c`` says how much slower the base model itself computes. A machine's
+speed changes within minutes: so jobs are short, and of two that are held against each other one follows the
+other. ``…_low`` and ``…_high`` are a 95 % interval of the median, by a bootstrap of the samples.
 
 ``bound_share`` is the critical path over the step, both of one job (`infra.bench.parts.family.traced_steps`).
 ``wait_share_I``: in which share of the steps the base model waited for residual ``I``, of those that it needs

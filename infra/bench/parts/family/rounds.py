@@ -64,7 +64,7 @@ class Rounds:
     ) -> None:
         """``residuals``: how many a step has."""
         self._owners, self._pairs, self._residuals, self._pin = owners, pairs, residuals, pin
-        #: What a step of the latest job takes: so often the busy core computes the ControlNet.
+        #: What a step of the latest job with the ControlNet takes: so often the busy core computes it.
         self._every_s = 0.0
         self._samples: dict[str, list[float]] = {}
 

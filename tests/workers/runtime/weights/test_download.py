@@ -22,7 +22,13 @@ from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.weights.controlnet_bytes import ControlNetBytes
 from workers.runtime.weights.download import download_controlnet, download_layers
-from workers.runtime.weights.source import estimate_bytes, source_files
+from workers.runtime.weights.source import (
+    INDEX,
+    estimate_bytes,
+    estimate_layer_bytes,
+    indexed_files,
+    source_files,
+)
 from workers.unet.process.model_sizes import ModelSizes
 
 COMMIT = "a" * 40
@@ -202,9 +208,7 @@ def test_of_a_controlnets_repository_what_is_loaded_is_downloaded(
     assert len(asked) == 1
 
 
-def test_layers_of_a_base_model_decide_the_hash_of_a_controlnet_that_has_them(
-    hub: Path, tmp_path: Path
-) -> None:
+def test_layers_of_a_base_model_are_found_where_nothing_else_of_it_is(hub: Path, tmp_path: Path) -> None:
     make_z_image().save_pretrained(tmp_path / "base")
     base = cached(hub, "base", tmp_path / "base")
     keep_transformer(base)
@@ -221,3 +225,21 @@ def test_layers_of_a_base_model_decide_the_hash_of_a_controlnet_that_has_them(
     shutil.copy(tmp_path / "base" / "transformer" / "config.json", base / "transformer")
     names = ["config.json", f"{STEM}.safetensors"]
     assert source_files("org/base") == [base / "transformer" / name for name in names]
+
+
+def test_layers_of_a_base_model_in_several_files_count_once_all_that_have_them_are_here(
+    hub: Path, tmp_path: Path
+) -> None:
+    make_z_image().save_pretrained(tmp_path / "base", max_shard_size="20KB")
+    base = cached(hub, "base", tmp_path / "base")
+    keep_transformer(base)
+    index = base / "transformer" / INDEX
+    whole = estimate_layer_bytes("org/base", "float32", "transformer", ("noise_refiner.",))
+    wanted = indexed_files(index, ("noise_refiner.",))
+    assert whole > 0
+    assert 1 < len(wanted) < len(indexed_files(index, ("",)))
+    for file in set(indexed_files(index, ("",))) - set(wanted):
+        (index.parent / file).unlink()
+    assert estimate_layer_bytes("org/base", "float32", "transformer", ("noise_refiner.",)) == whole
+    (index.parent / wanted[0]).unlink()
+    assert estimate_layer_bytes("org/base", "float32", "transformer", ("noise_refiner.",)) == 0

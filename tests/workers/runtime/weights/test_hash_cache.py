@@ -231,8 +231,12 @@ def test_a_folder_that_takes_no_file_costs_only_the_hash(
     assert len(counting.read) == 2
 
 
-def test_a_source_that_is_not_here_is_hashed_each_time(cache: HashCache, counting: CountingHash) -> None:
+@pytest.mark.parametrize("has_others", [False, True])
+def test_a_source_that_is_not_here_is_hashed_each_time(
+    has_others: bool, cache: HashCache, counting: CountingHash, model: Path
+) -> None:
     modules: dict[str, nn.Module] = {"unet": nn.Linear(3, 2)}
+    sources = [str(model), "org/never-downloaded"] if has_others else ["org/never-downloaded"]
     for _ in range(2):
-        assert cache.for_load("org/never-downloaded", **OPTIONS)(modules) == weights_sha256(modules)
+        assert cache.for_load(*sources, **OPTIONS)(modules) == weights_sha256(modules)
     assert len(counting.read) == 2

@@ -66,14 +66,14 @@ def make_cache(places: int, loads: list[str] | None = None) -> ModelCache[UNetCo
 
 
 def test_an_idle_worker_downloads_nothing() -> None:
-    sizes, loads = {"edge": 0}, list[str]()
+    sizes, loads, downloads = {"edge": 0}, list[str](), list[str]()
 
     def load(name: str) -> UNetControlNet:
         loads.append(name)
         return UNetControlNet(name, MODELS[name])
 
     # Given a hub id whose files are not here
-    cache = ModelCache(load, DeviceMemory(SIZE_BYTES), lambda name: sizes[name])
+    cache = ModelCache(load, DeviceMemory(SIZE_BYTES), lambda name: sizes[name], downloads.append)
     residency = ControlNetResidency(cache, ["edge"])
     residency.wanted("edge")
     assert not residency.load_next()
@@ -86,6 +86,7 @@ def test_an_idle_worker_downloads_nothing() -> None:
     sizes["edge"] = SIZE_BYTES
     assert residency.load_next()
     assert loads == ["edge", "edge"]
+    assert downloads == ["edge"]  # of the job
 
 
 def test_an_idle_worker_loads_what_was_lately_wanted_and_evicts_nothing() -> None:
