@@ -10,9 +10,8 @@ from huggingface_hub import snapshot_download
 from shared.errors import ModelFailed
 from workers.runtime.weights.source import INDEX, indexed_files, is_on_hub, split_revision
 
-#: What weights of one part are called, and the file that says which of several files has which weights.
+#: What weights of one part are called.
 _STEM = "diffusion_pytorch_model"
-_INDEX = f"{_STEM}.safetensors.index"
 
 
 @contextmanager
@@ -37,7 +36,7 @@ def download_controlnet(
     download(
         hub_id,
         revision=revision.get("revision"),
-        allow_patterns=["config.json", f"{_INDEX}{dotted}.json", *weights],
+        allow_patterns=["config.json", f"{_STEM}.safetensors.index{dotted}.json", *weights],
     )
 
 
